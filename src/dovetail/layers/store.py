@@ -1,0 +1,422 @@
+"""Layers that are made once and found again at every call.
+
+PyTorch calls a `model_fn` at every step, so a layer written inline must be built on the first
+call and returned on all later ones. Each program owns a root module (a `Store`); the layers are
+its children, and a `Block` is a child that has children of its own. What one call has used so far
+is a `Frame`; the current frame sits in a thread-local slot, which `torch.compile` and
+`torch.export` can trace (setting a ContextVar they cannot).
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dovetail.errors import DefinitionError
+
+_slot = threading.local()
+_LAYERS_FOLDER = str(Path(__file__).parent)
+_TORCH_FOLDER = str(Path(torch.__file__).parent)
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """How a layer was first asked for: what a later call of the same name is held against."""
+
+    factory: Any
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    place: str
+
+
+class Frame:
+    """What one call of a model_fn, or of a block, has used so far."""
+
+    __slots__ = ("counts", "owner", "regularization", "regularized", "summaries")
+
+    def __init__(self, owner: Holder) -> None:
+        self.owner = owner
+        self.counts: dict[str, int] = {}
+        self.regularization: list[Tensor] = []
+        self.regularized: set[str] = set()
+        self.summaries: dict[str, Tensor] = {}
+
+
+class Holder(nn.Module):
+    """A module whose children are layers asked for by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made: dict[str, Made] = {}
+        # base name -> the layers without parameters or buffers that were asked for under it
+        self.stateless: dict[str, list[tuple[Made, nn.Module]]] = {}
+
+
+class Store(Holder):
+    """The root of a program's layers.
+
+    Attributes:
+      sealed: whether the program is built; then no layer with parameters may be added.
+      fresh_buffers: buffers with their first values, so that the building call leaves no trace
+        in running statistics.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sealed = False
+        self.fresh_buffers: list[tuple[Tensor, Tensor]] = []
+        self.root: list[Store] = [self]  # in a list, so that it is no child module
+
+    def seal(self) -> None:
+        """Forbid new layers and put every buffer back to its first value."""
+        with torch.no_grad():
+            for buffer, first in self.fresh_buffers:
+                buffer.copy_(first)
+        self.fresh_buffers.clear()
+        self.sealed = True
+
+
+class Block(Holder):
+    """A function of layers that is a module of its own: see `block`.
+
+    Its forward opens its own frame, so it can be run again on its own, as activation
+    checkpointing does in the backward pass.
+    """
+
+    def __init__(self, root: list[Store]) -> None:
+        super().__init__()
+        self.root = root
+
+    def forward(
+        self, function: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> tuple[Any, list[Tensor], dict[str, Tensor]]:
+        previous = getattr(_slot, "frame", None)
+        frame = Frame(self)
+        _slot.frame = frame
+        try:
+            output = function(*args, **kwargs)
+        finally:
+            _slot.frame = previous
+        return output, frame.regularization, frame.summaries
+
+
+def current_frame() -> Frame:
+    """Return the frame of the model_fn or block that is running in this thread.
+
+    Raises:
+      DefinitionError: no model_fn is running here.
+    """
+    frame = getattr(_slot, "frame", None)
+    if frame is None:
+        raise DefinitionError(
+            f"{_call_site()}: layers can only be used inside a model_fn that Dovetail calls. To run "
+            "a model_fn by hand, write `with dovetail.layers.scope(): model_fn(...)`. If this call "
+            "stands inside torch.utils.checkpoint, use "
+            "`dovetail.layers.block(function, ..., checkpoint=True)` instead."
+        )
+    return frame
+
+
+@contextmanager
+def entered(owner: Holder) -> Iterator[Frame]:
+    """Make `owner` the holder of the layers that are asked for inside the `with` block."""
+    previous = getattr(_slot, "frame", None)
+    frame = Frame(owner)
+    _slot.frame = frame
+    try:
+        yield frame
+    finally:
+        _slot.frame = previous
+
+
+@contextmanager
+def scope(store: Store | None = None) -> Iterator[Store]:
+    """Run a model_fn by hand: layers are kept in `store`, a new one if none is given.
+
+    Example:
+      >>> import torch
+      >>> from dovetail import layers
+      >>> with layers.scope() as store:
+      ...     y = layers.fully_connected(torch.ones(2, 3), 4)
+      >>> [name for name, _ in store.named_parameters()]
+      ['fully_connected.weight', 'fully_connected.bias']
+      >>> with layers.scope(store):  # the same weights again
+      ...     again = layers.fully_connected(torch.ones(2, 3), 4)
+      >>> torch.equal(y, again)
+      True
+    """
+    store = Store() if store is None else store
+    with entered(store):
+        yield store
+
+
+def layer(factory: Any, *args: Any, name: str | None = None, **kwargs: Any) -> Any:
+    """Return the torch module `factory(*args, **kwargs)`: built on the first call, kept ever after.
+
+    Args:
+      factory: a class or function that makes an `nn.Module`, or a module that lives outside
+        model_fn, which then becomes part of the program.
+      *args: positional arguments of the factory; none for a module.
+      name: the layer's name within its block. Without it layers are numbered by factory:
+        `linear`, `linear_1`, ... The same name twice is the same layer, with shared weights.
+      **kwargs: keyword arguments of the factory.
+
+    Returns:
+      The module.
+
+    Raises:
+      DefinitionError: the call asks for something other than it did at first, or for a new layer
+        in a program that is built.
+
+    Example:
+      >>> import torch
+      >>> from dovetail import layers
+      >>> with layers.scope() as store:
+      ...     y = layers.layer(torch.nn.Linear, 3, 4, name="head")(torch.ones(2, 3))
+      >>> store.head.weight.shape
+      torch.Size([4, 3])
+    """
+    return find(factory, args, kwargs, name, None)
+
+
+def find(
+    factory: Any, args: tuple[Any, ...], kwargs: dict[str, Any], name: str | None, base: str | None
+) -> Any:
+    """Do the work of `layer`; `base` is the name to number from where no name is given."""
+    frame = current_frame()
+    owner = frame.owner
+    if name is None:
+        base = base or _base_name(factory)
+        if base in owner.stateless:
+            for made, module in owner.stateless[base]:
+                if _same(made.args, args) and _same(made.kwargs, kwargs):
+                    return module
+            return _make(owner, factory, args, kwargs, base)
+        number = frame.counts.get(base, 0)
+        full = base if number == 0 else f"{base}_{number}"
+        while full in owner.made and isinstance(owner.made[full].args, _Named):
+            number += 1  # the user gave this name to another layer
+            full = f"{base}_{number}"
+        found = owner._modules.get(full)
+        if found is None:
+            found = _make(owner, factory, args, kwargs, full)
+            if base in owner.stateless:
+                return found
+        elif not torch.compiler.is_compiling():
+            _check_same(owner, full, factory, args, kwargs)
+        frame.counts[base] = number + 1
+        return found
+    found = owner._modules.get(name)
+    if found is None:
+        return _make(owner, factory, _Named(args), kwargs, name)
+    if not torch.compiler.is_compiling():
+        _check_same(owner, name, factory, args, kwargs)
+    return found
+
+
+class _Named(tuple[Any, ...]):
+    """The arguments of a layer to which the user gave a name."""
+
+    __slots__ = ()
+
+
+def _make(
+    owner: Holder, factory: Any, args: tuple[Any, ...], kwargs: dict[str, Any], name: str
+) -> nn.Module:
+    root: Store = owner.root[0]  # type: ignore[union-attr]
+    place = _call_site()
+    if isinstance(factory, nn.Module):
+        if args or kwargs:
+            raise DefinitionError(
+                f"{place}: layer '{name}' was given a {type(factory).__name__} and arguments. A "
+                "module takes none here: call what `layer` returns."
+            )
+        module = factory
+    else:
+        if not callable(factory):
+            raise DefinitionError(
+                f"{place}: layer takes a class or function that makes a torch module, or a module; "
+                f"it got {factory!r}."
+            )
+        module = factory(*args, **kwargs)
+        if not isinstance(module, nn.Module):
+            raise DefinitionError(
+                f"{place}: layer '{name}': {_describe(factory)} returned a "
+                f"{type(module).__name__}; it must return a torch.nn.Module. For a function of "
+                "tensors use dovetail.layers.block(function, ...)."
+            )
+    stateful = isinstance(module, Block) or any(True for _ in _state(module))
+    made = Made(factory, args, kwargs, place)
+    if not stateful and not isinstance(args, _Named):
+        known = owner.stateless.setdefault(name, [])
+        known.append((made, module))
+        number = len(known) - 1
+        while hasattr(owner, child := name if number == 0 else f"{name}_{number}"):
+            number += 1
+        owner.add_module(child, module.train(owner.training))
+        return module
+    if root.sealed and stateful:
+        have = ", ".join(owner.made) or "none"
+        raise DefinitionError(
+            f"{place}: layer '{name}' does not exist in this program, which is built already "
+            f"(its layers here: {have}). Every mode must use layers that the first call made, in "
+            "the same order; give a layer that only some modes use a name=, and see that TRAIN "
+            "mode uses it."
+        )
+    if "." in name or not name:
+        raise DefinitionError(f"{place}: a layer's name may not be empty or hold a dot: '{name}'.")
+    if hasattr(owner, name):
+        raise DefinitionError(
+            f"{place}: a layer can't be named '{name}', since torch modules have an attribute of "
+            f"that name. Call it '{name}_layer', say."
+        )
+    held = next((n for n, child in root.named_modules() if child is module), None)
+    if held is not None:
+        raise DefinitionError(
+            f"{place}: the module given as layer '{name}' is already in the program as '{held}'. "
+            f"To share it, use the same name."
+        )
+    owner.add_module(name, module if stateful else module.train(owner.training))
+    owner.made[name] = made
+    if not root.sealed:
+        root.fresh_buffers.extend((b, b.detach().clone()) for b in module.buffers())
+    return module
+
+
+def _check_same(
+    owner: Holder, name: str, factory: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> None:
+    made = owner.made[name]
+    if isinstance(factory, nn.Module) and factory is not made.factory:
+        raise DefinitionError(
+            f"{_call_site()}: layer '{name}' is given another {type(factory).__name__} than at the "
+            f"first call ({made.place}). A module made inside model_fn is new at each call, so its "
+            f"weights would never be trained. Make it once, outside model_fn, or pass what makes "
+            f"it: layers.layer({type(factory).__name__}, ...)."
+        )
+    if not _same(made.factory, factory):
+        raise DefinitionError(
+            f"{_call_site()}: layer '{name}' is a {_describe(factory)} here, but was a "
+            f"{_describe(made.factory)} at its first call ({made.place}). If they are two layers, "
+            "give them two names."
+        )
+    if not _same(tuple(made.args), tuple(args)) or not _same(made.kwargs, kwargs):
+        raise DefinitionError(
+            f"{_call_site()}: layer '{name}' is asked for as "
+            f"{_describe(factory)}({_arguments(args, kwargs)}), but its first call "
+            f"({made.place}) was {_describe(factory)}({_arguments(made.args, made.kwargs)}). If they "
+            "are two layers, give them two names; if sizes vary between batches, pass fixed ones."
+        )
+
+
+def block(
+    function: Callable[..., Any],
+    *args: Any,
+    name: str | None = None,
+    checkpoint: bool = False,
+    **kwargs: Any,
+) -> Any:
+    """Call `function(*args, **kwargs)` as a module of its own, with its own layer names.
+
+    Sharding (FSDP), activation checkpointing and compiling by region need modules to hold; a block
+    gives them one.
+
+    Args:
+      function: a function of tensors that uses layers.
+      *args: its positional arguments.
+      name: the block's name; without it blocks are numbered by the function's name.
+      checkpoint: whether to compute the block again in the backward pass instead of keeping its
+        activations (`torch.utils.checkpoint`).
+      **kwargs: its keyword arguments.
+
+    Returns:
+      What the function returns.
+
+    Example:
+      >>> import torch
+      >>> from dovetail import layers
+      >>> def residual(x):
+      ...     return x + layers.fully_connected(x, x.shape[-1])
+      >>> with layers.scope() as store:
+      ...     y = layers.block(residual, layers.block(residual, torch.ones(2, 3)))
+      >>> [name for name, _ in store.named_parameters()][::2]
+      ['residual.fully_connected.weight', 'residual_1.fully_connected.weight']
+    """
+    frame = current_frame()
+    root = frame.owner.root  # type: ignore[union-attr]
+    module = find(Block, (root,), {}, name, _base_name(function))
+    if checkpoint and torch.is_grad_enabled():
+        from torch.utils.checkpoint import checkpoint as recompute
+
+        result = recompute(module, function, *args, use_reentrant=False, **kwargs)
+    else:
+        result = module(function, *args, **kwargs)
+    output, regularization, summaries = result  # pyright: ignore[reportGeneralTypeIssues]
+    frame.regularization.extend(regularization)
+    for key, value in summaries.items():
+        frame.summaries[key] = value
+    return output
+
+
+def _state(module: nn.Module) -> Iterator[Tensor]:
+    yield from module.parameters()
+    yield from module.buffers()
+
+
+def _base_name(factory: Any) -> str:
+    if isinstance(factory, nn.Module):
+        return type(factory).__name__.lower()
+    while isinstance(factory, functools.partial):
+        factory = factory.func
+    name = getattr(factory, "__name__", None) or type(factory).__name__
+    return "layer" if name == "<lambda>" else name.lower()
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Whether two arguments of a layer are the same; functions made anew are, if their code is."""
+    if a is b:
+        return True
+    if isinstance(a, dict):
+        return isinstance(b, dict) and len(a) == len(b) and all(k in b and _same(v, b[k]) for k, v in a.items())
+    if isinstance(a, (list, tuple)):
+        return isinstance(b, (list, tuple)) and len(a) == len(b) and all(map(_same, a, b))
+    if isinstance(a, functools.partial):
+        return (
+            isinstance(b, functools.partial)
+            and _same(a.func, b.func)
+            and _same(a.args, b.args)
+            and _same(a.keywords, b.keywords)
+        )
+    if hasattr(a, "__code__") and hasattr(b, "__code__"):
+        return a.__code__ is b.__code__
+    if isinstance(a, Tensor) or isinstance(b, Tensor):
+        return isinstance(a, Tensor) and isinstance(b, Tensor) and a.shape == b.shape
+    return bool(a == b)
+
+
+def _describe(factory: Any) -> str:
+    return getattr(factory, "__name__", None) or repr(factory)
+
+
+def _arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    return ", ".join([*map(repr, args), *(f"{k}={v!r}" for k, v in kwargs.items())])
+
+
+def _call_site() -> str:
+    """Return `file:line` of the nearest frame that is the user's."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        filename = frame.f_code.co_filename
+        if not filename.startswith((_LAYERS_FOLDER, _TORCH_FOLDER)):
+            return f"{filename}:{frame.f_lineno}"
+        frame = frame.f_back
+    return "model_fn"
