@@ -122,11 +122,11 @@ def _convert_dtype(array: np.ndarray, field: Field, where: str, *, rounds: bool)
         return array.astype(target, order="C")
     with np.errstate(all="ignore"):  # what overflows is found by the comparisons below
         result = array.astype(target, order="C")
-        same = _same_values(array, result)
+        same = _same_values(array.ravel(), result.ravel())
         if rounds and target.kind == "f":
-            same |= np.isfinite(result)
+            same |= np.isfinite(result.ravel())
     if not same.all():
-        first = array[~same].flat[0]
+        first = array.ravel()[~same][0]
         cure = ""
         if target.kind == "f" and array.dtype.kind == "f":
             cure = f" If rounding is meant, return the value as {target} (.astype)."
@@ -135,7 +135,7 @@ def _convert_dtype(array: np.ndarray, field: Field, where: str, *, rounds: bool)
 
 
 def _same_values(array: np.ndarray, result: np.ndarray) -> np.ndarray:
-    """Compare element by element, exactly, numbers with their conversion to another type."""
+    """Compare a row of numbers, each exactly, with its conversion to another type."""
     source, target = array.dtype.kind, result.dtype.kind
     if source == "f" and target == "f":
         return (result.astype(array.dtype) == array) | (np.isnan(array) & np.isnan(result))
@@ -151,7 +151,7 @@ def _same_values(array: np.ndarray, result: np.ndarray) -> np.ndarray:
         # Every integer up to 2**digits is a float exactly; larger ones are asked one by one.
         digits = np.finfo(result.dtype).nmant + 1
         same = (array <= 2**digits) & (array >= (-(2**digits) if source == "i" else 0))
-        for index in zip(*np.nonzero(~same), strict=True):
+        for index in np.flatnonzero(~same):
             number = float(result[index])
             same[index] = math.isfinite(number) and int(number) == int(array[index])
         return same
