@@ -1,0 +1,32 @@
+"""Clipping of gradients, by their global norm or each by its value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from dovetail.definition.optimizer import Optimizer
+
+
+def clip_gradients(description: Optimizer, parameters: Iterable[Tensor]) -> Tensor | None:
+    """Clip the parameters' `.grad` in place as the description says; do nothing where it doesn't.
+
+    Source: `torch.nn.utils.clip_grad_norm_` (the norm over all parameters together) and
+    `torch.nn.utils.clip_grad_value_`.
+
+    Args:
+      description: the optimizer, with `clip_norm`, `clip_value` or neither.
+      parameters: all parameters of the update.
+
+    Returns:
+      The global norm before clipping, a scalar that is not waited for, with `clip_norm`; else None.
+    """
+    if description.clip_norm is not None:
+        return torch.nn.utils.clip_grad_norm_(parameters, description.clip_norm)
+    if description.clip_value is not None:
+        torch.nn.utils.clip_grad_value_(parameters, description.clip_value)
+    return None

@@ -1,0 +1,129 @@
+"""Optimizers as frozen values: what to train with, to be made live by the program.
+
+>>> optimizer = AdamW(1e-3, clip_norm=1.0, groups=no_decay())
+>>> optimizer == AdamW(1e-3, clip_norm=1.0, groups=no_decay())
+True
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from typing import Any, cast
+
+import torch
+
+from dovetail.definition import schedules
+from dovetail.definition.clipping import clip_gradients
+from dovetail.definition.optimizer import Optimizer, set_learning_rates
+from dovetail.definition.optimizer_custom import Custom
+from dovetail.definition.optimizer_kinds import (
+    SGD,
+    Adadelta,
+    Adagrad,
+    Adam,
+    AdamW,
+    Ftrl,
+    Momentum,
+    RMSProp,
+)
+from dovetail.definition.param_groups import ParamGroup, no_decay
+from dovetail.definition.train_op import Gradients, TrainOp
+from dovetail.errors import DefinitionError, ParamsError, nearest
+
+__all__ = [
+    "SGD",
+    "Adadelta",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Custom",
+    "Ftrl",
+    "Gradients",
+    "Momentum",
+    "Optimizer",
+    "ParamGroup",
+    "RMSProp",
+    "TrainOp",
+    "as_description",
+    "clip_gradients",
+    "get",
+    "no_decay",
+    "schedules",
+    "set_learning_rates",
+]
+
+_KINDS = {
+    kind.__name__.lower(): kind
+    for kind in (Adadelta, Adagrad, Adam, AdamW, Ftrl, Momentum, RMSProp, SGD)
+}
+# Looked up here, since torch.compile can't trace `fields` of a class.
+_ARGUMENTS = {name: [f.name for f in fields(kind)] for name, kind in _KINDS.items()}
+
+
+def get(name: str, **arguments: Any) -> Optimizer:
+    """Return the optimizer of a name, in any case.
+
+    Args:
+      name: "sgd", "momentum", "adam", "adamw", "rmsprop", "adagrad", "adadelta" or "ftrl".
+      **arguments: the optimizer's own; `learning_rate` may also be what `schedules.get` takes.
+
+    Raises:
+      ParamsError: the name or an argument is unknown.
+
+    >>> get("momentum", learning_rate=0.1) == Momentum(0.1)
+    True
+    """
+    kind = _KINDS.get(name.lower())
+    if kind is None:
+        raise ParamsError(
+            f"There is no optimizer '{name}'.{nearest(name.lower(), _KINDS)} "
+            f"Known are {', '.join(_KINDS)}; for another use optimizers.Custom(factory)."
+        )
+    known = _ARGUMENTS[name.lower()]
+    for argument in arguments:
+        if argument not in known:
+            raise ParamsError(
+                f"{kind.__name__} has no argument '{argument}'.{nearest(argument, known)} "
+                f"Its arguments are {', '.join(known)}."
+            )
+    rate = arguments.get("learning_rate")
+    if isinstance(rate, (Mapping, list, tuple)):
+        arguments["learning_rate"] = schedules.get(rate)
+    return kind(**arguments)
+
+
+def as_description(value: object) -> Optimizer:
+    """Return the description that a definition's optimizer stands for.
+
+    Args:
+      value: a description, or a function from parameters to a torch optimizer.
+
+    Raises:
+      DefinitionError: it is neither; a torch optimizer is refused with what to write instead.
+
+    >>> as_description(torch.optim.NAdam).minimize(torch.tensor(1.0)).optimizer.learning_rate
+    """
+    if isinstance(value, Optimizer):
+        return value
+    if isinstance(value, torch.optim.Optimizer):
+        name = type(value).__name__
+        alike = _KINDS.get(name.lower())
+        instead = f"dovetail.optimizers.{alike.__name__}(...), or " if alike is not None else ""
+        raise DefinitionError(
+            f"A torch.optim.{name} instance was given as the optimizer. It would be made anew at "
+            "every step and lose its state, and it can't be saved by name. Give a description: "
+            f"{instead}lambda parameters: torch.optim.{name}(parameters, lr=...)."
+        )
+    if isinstance(value, type) and issubclass(value, Optimizer):
+        raise DefinitionError(
+            f"The class {value.__name__} was given as the optimizer. Call it: "
+            f"{value.__name__}(learning_rate=...)."
+        )
+    if callable(value):
+        return Custom(cast(Callable[..., torch.optim.Optimizer], value))
+    hint = f" Write dovetail.optimizers.get({value!r})." if isinstance(value, str) else ""
+    raise DefinitionError(
+        "An optimizer must be one of dovetail.optimizers or a function from parameters to a "
+        f"torch optimizer, but {value!r} arrived.{hint}"
+    )
