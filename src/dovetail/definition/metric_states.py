@@ -2,22 +2,22 @@
 
 torchmetrics' own classes take no weights per example (but for its means), add float32 sums, and
 round the ROC area to float32; what needs these is written here on its `Metric`, which brings the
-reduction over workers. Sums are float64 and all that is kept is plain sums (or, for the ROC area,
-the scores), so the result does not depend on how the rows were batched. Nothing here waits for
-the device before `compute`: labels that make no sense are counted, and reported then.
+reduction over workers. All that is kept is plain float64 sums, so the result does not depend on
+how the rows were batched. Nothing here waits for the device before `compute`: labels that make no
+sense are counted, and reported then.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
 
-from dovetail.errors import DataError, DefinitionError
+from dovetail.definition.metric_inputs import binary, class_ids, pair, refuse_strays, spread
+from dovetail.errors import DefinitionError
 
 
 class _Sums(Metric):
@@ -128,12 +128,13 @@ class BinaryCounts(_Sums):
         labelled, stray = binary(labels)
         predicted = predictions.detach() > self.threshold
         right, wrong = labelled & predicted, labelled ^ predicted
-        weights = 1 if weights is None else spread(weights, predicted.to(dtype))
         # One stacked sum: five small kernels would be five launches on a device.
         cells = torch.stack(
             [~labelled & ~predicted, wrong & predicted, wrong & labelled, right]
         ).to(dtype)
-        sums = (cells * weights).flatten(1).sum(1)
+        if weights is not None:
+            cells = cells * spread(weights, cells[0])
+        sums = cells.flatten(1).sum(1)
         self.counts += torch.cat([sums, stray.sum().to(dtype).reshape(1)])
 
     def compute(self) -> Tensor:
@@ -216,182 +217,34 @@ class TopK(Mean):
         return super().compute()
 
 
-class RocAuc(Metric):
-    """The area under the ROC curve, from all scores."""
-
-    full_state_update = False
-    scores: list[Tensor]
-    positive: list[Tensor]
-    weights: list[Tensor]
-    stray: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        for name in ("scores", "positive", "weights"):
-            self.add_state(name, [], dist_reduce_fx="cat")
-        self.add_state("stray", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-
-    def update(self, labels: Tensor, predictions: Tensor, weights: Tensor | None = None) -> None:
-        """Keep a batch of labels (0 or 1) and scores."""
-        labels, predictions = pair(labels, predictions, of="the positive class's score")
-        positive, stray = binary(labels)
-        # Clones: what a step returned may be a view of a larger tensor, or be written over.
-        self.scores.append(predictions.detach().flatten().clone())
-        self.positive.append(positive.flatten().clone())
-        if weights is not None:
-            wide = torch.zeros_like(predictions, dtype=self.stray.dtype)
-            self.weights.append(spread(weights, wide).flatten().clone())
-        self.stray += stray.sum()
-
-    def compute(self) -> Tensor:
-        """Return the area; nan where only one class occurs (or weighs anything)."""
-        refuse_strays(self.stray, "0 or 1", "give the positive class's label and score")
-        if not len(self.scores):
-            return torch.tensor(math.nan)
-        scores, positive = dim_zero_cat(self.scores), dim_zero_cat(self.positive)
-        weights = dim_zero_cat(self.weights) if len(self.weights) else None
-        lost = int(scores.isnan().sum())
-        if lost:
-            raise DataError(f"{lost} of {scores.numel()} predictions are nan, which have no rank.")
-        return roc_area(scores, positive, weights)
-
-
 class Measured(torch.nn.Module):
     """Somebody else's metric object, given its tensors in order."""
 
-    def __init__(self, factory: Callable[..., object], kwargs: dict[str, object]) -> None:
+    def __init__(
+        self, factory: Callable[..., object], kwargs: tuple[tuple[str, object], ...]
+    ) -> None:
         super().__init__()
-        metric = factory(**kwargs)
+        metric = factory(**dict(kwargs))
         missing = [n for n in ("update", "compute", "reset") if not hasattr(metric, n)]
         if missing:
             raise DefinitionError(
                 f"metrics.measure got {getattr(factory, '__name__', factory)!s}, whose objects "
                 f"have no {', '.join(missing)}; give a torchmetrics class, or one like it."
             )
-        self.metric = metric
+        self.metric: Any = metric
 
     def update(self, **tensors: Tensor) -> None:
         """Update with the tensors arg0, arg1, ..."""
         in_order = sorted(tensors, key=lambda name: int(name.removeprefix("arg")))
-        self.metric.update(*(tensors[name] for name in in_order))  # type: ignore[union-attr]
+        self.metric.update(*(tensors[name] for name in in_order))
 
     def compute(self) -> object:
         """Return what the metric computes."""
-        return self.metric.compute()  # type: ignore[union-attr]
+        return self.metric.compute()
 
     def reset(self) -> None:
         """Forget all batches."""
-        self.metric.reset()  # type: ignore[union-attr]
-
-
-def roc_area(scores: Tensor, positive: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Return the exact ROC area as a float64 scalar; nan where a class is absent.
-
-    The rows are sorted by all that they hold, so their order cannot change a rounding.
-
-    Args:
-      scores: shape [n], no nan.
-      positive: bool, shape [n].
-      weights: float64, shape [n], or None for ones.
-
-    >>> import torch
-    >>> roc_area(torch.tensor([1.0, 1.0]), torch.tensor([True, False])).item()
-    0.5
-    """
-    if scores.device.type == "mps":  # it has no float64
-        scores, positive = scores.cpu(), positive.cpu()
-        weights = None if weights is None else weights.cpu()
-    if weights is not None:
-        order = weights.argsort()
-        order = order[positive[order].to(torch.uint8).argsort(stable=True)]
-        order = order[scores[order].argsort(stable=True)]
-        weights = weights[order].double()
-    else:
-        order = scores.argsort()
-        weights = torch.ones(len(order), dtype=torch.float64, device=scores.device)
-    scores, positive = scores[order], positive[order]
-    # The last row of each run of equal scores.
-    ends = torch.ones(len(order), dtype=torch.bool, device=scores.device)
-    ends[:-1] = scores[1:] != scores[:-1]
-    positives = (weights * positive).cumsum(0)[ends]
-    negatives = (weights * ~positive).cumsum(0)[ends]
-    zero = positives.new_zeros(1)
-    gained = positives.diff(prepend=zero)
-    below = torch.cat([zero, negatives[:-1]])
-    return (gained * (below + negatives) / 2).sum() / (positives[-1] * negatives[-1])
-
-
-def pair(labels: Tensor, predictions: Tensor, of: str = "one value") -> tuple[Tensor, Tensor]:
-    """Return both in one shape, squeezing a last dimension of 1 that only one of them has.
-
-    Raises:
-      DefinitionError: the shapes differ otherwise.
-    """
-    if labels.dim() == predictions.dim() + 1 and labels.shape[-1] == 1:
-        labels = labels.squeeze(-1)
-    elif predictions.dim() == labels.dim() + 1 and predictions.shape[-1] == 1:
-        predictions = predictions.squeeze(-1)
-    if labels.shape == predictions.shape:
-        return labels, predictions
-    message = (
-        f"labels have shape {list(labels.shape)} and predictions {list(predictions.shape)}; "
-        f"expected the same shape, with {of} per label"
-    )
-    if predictions.dim() == labels.dim() + 1 or labels.shape[-1:] == (1,):
-        message += ". For scores per class give predictions.argmax(-1), or one class's scores"
-    elif labels.dim() == predictions.dim() + 1:
-        message += ". For one-hot labels give labels.argmax(-1)"
-    raise DefinitionError(message + ".")
-
-
-def spread(weights: Tensor, values: Tensor) -> Tensor:
-    """Return weights in the shape and dtype of values.
-
-    Args:
-      weights: a scalar, the shape of values, or of its leading dimensions (per example).
-      values: shape [batch, ...].
-
-    Raises:
-      DefinitionError: the shapes do not fit.
-    """
-    given = weights
-    weights = weights.detach().to(values.dtype)
-    if weights.dim() == values.dim() + 1 and weights.shape[-1] == 1:
-        weights = weights.squeeze(-1)
-    leading = weights.shape == values.shape[: weights.dim()]
-    if leading:
-        weights = weights.reshape(weights.shape + (1,) * (values.dim() - weights.dim()))
-    fits = weights.dim() == values.dim() and all(
-        w in (1, v) for w, v in zip(weights.shape, values.shape, strict=True)
-    )
-    if not fits:
-        raise DefinitionError(
-            f"weights have shape {list(given.shape)} and what they weigh {list(values.shape)}; "
-            "expected the same shape, a weight per example, or a scalar."
-        )
-    return weights.expand(values.shape)
-
-
-def binary(labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Return which labels are positive, and which are neither 0 nor 1."""
-    labels = labels.detach()
-    if labels.dtype == torch.bool:
-        return labels, torch.zeros_like(labels)
-    positive = labels == 1
-    return positive, ~(positive | (labels == 0))
-
-
-def class_ids(labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
-    """Return labels as int64 within [0, classes), and which were outside."""
-    labels = labels.detach()
-    stray = ~((labels >= 0) & (labels < classes))
-    return torch.where(stray, 0, labels).to(torch.int64), stray
-
-
-def refuse_strays(count: Tensor, expected: str, cure: str) -> None:
-    """Raise DataError where labels were counted that cannot be."""
-    if count > 0:
-        raise DataError(f"{int(count)} labels are not {expected}; {cure}.")
+        self.metric.reset()
 
 
 def _ratio(part: Tensor, whole: Tensor) -> Tensor:
