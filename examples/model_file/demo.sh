@@ -9,16 +9,24 @@ model=$(dirname "${BASH_SOURCE[0]}")/digits.py
 
 run() {
   printf '\n$'
-  printf ' %q' "$@"
+  for word in "$@"; do
+    case $word in
+      *'*'*) printf " '%s'" "$word" ;; # a pattern goes to the command as it is
+      *) printf ' %s' "$word" ;;
+    esac
+  done
   printf '\n'
   "$@"
 }
 
+# A manifest is written last: where it is, the records are whole.
+whole() { [ -f "$demo/records/$1/manifest.json" ]; }
+
+if ! whole train || ! whole test; then
+  run python "$(dirname "$model")/make_digits.py" "$demo/digits"
+fi
 for split in train test; do
-  # A manifest is written last: where it is, the records are whole.
-  if [ ! -f "$demo/records/$split/manifest.json" ]; then
-    [ -n "${images:-}" ] || run python "$(dirname "$model")/make_digits.py" "$demo/digits"
-    images=written
+  if ! whole "$split"; then
     run dovetail prepare "$model" "$demo/digits/$split/*/*.png" --output "$demo/records/$split"
   fi
 done
