@@ -20,7 +20,7 @@ def find_files(patterns: str | os.PathLike[str] | Iterable[str | os.PathLike[str
     `*`, `?` and `[a-z]` match within one folder name, `**` any number of folders, as in Python's
     `glob`; names that begin with a dot match only a pattern that begins with one. Unlike `glob`,
     a folder that may not be read is an error, not a folder without files. In natural order
-    `img2.png` comes before `img10.png`; the order of the patterns does not matter.
+    `img2.png` comes before `img10.png`; the patterns' order and spelling do not matter.
 
     Args:
       patterns: one pattern or path, or several.
@@ -40,7 +40,7 @@ def find_files(patterns: str | os.PathLike[str] | Iterable[str | os.PathLike[str
     """
     if isinstance(patterns, str | os.PathLike):
         patterns = [patterns]
-    found: dict[str, str] = {}  # one spelling of the whole path -> the name as the user wrote it
+    found: dict[str, str] = {}  # the whole path -> the name as the user wrote it
     here = os.getcwd()
     given = [os.path.expanduser(os.fspath(pattern)) for pattern in patterns]
     if not given:
@@ -52,15 +52,15 @@ def find_files(patterns: str | os.PathLike[str] | Iterable[str | os.PathLike[str
         for name in names:
             # PurePath drops "." and doubled slashes but keeps "..", which a link may lead astray.
             found.setdefault(str(PurePath(here, name)), name.replace(os.sep, "/"))
-    return sorted(found.values(), key=_natural)
+    return [found[path] for path in sorted(found, key=_natural)]
 
 
-def _natural(name: str) -> tuple[list[tuple[tuple[int, int, str], ...]], str]:
+def _natural(path: str) -> tuple[list[tuple[tuple[int, int, str], ...]], str]:
     parts = []
-    for part in name.split("/"):
+    for part in path.split(os.sep):
         pieces = [piece for piece in _NUMBER.split(part) if piece]
         parts.append(tuple((0, int(p), "") if p[0] in "0123456789" else (1, 0, p) for p in pieces))
-    return parts, name  # the name itself settles ties such as 7 and 07
+    return parts, path  # the path itself settles ties such as 7 and 07
 
 
 def _nothing(pattern: str) -> str:

@@ -6,7 +6,7 @@ import contextlib
 import random
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -83,7 +83,9 @@ class Job:
             ) from error
 
 
-def read_here(job: Job, files: Sequence[str], patience: float | None = None) -> Iterator[Part]:
+def read_here(
+    job: Job, files: Sequence[str], patience: float | None = None
+) -> Generator[Part, None, None]:
     """Yield the parts of the files in order, reading in this process.
 
     The caller's random generators are put back afterwards.
@@ -102,7 +104,7 @@ def read_here(job: Job, files: Sequence[str], patience: float | None = None) -> 
             now = time.monotonic()
             started = now if started is None else started
             spent = now - started
-            if patience is None or spent < patience / 20:
+            if patience is None or not index or spent < patience / 20:
                 continue
             if spent / index * (len(files) - index - 1) > patience:
                 return

@@ -3,6 +3,7 @@
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,13 +17,13 @@ GREY = np.arange(64, dtype=np.uint8).reshape(8, 8)
 COLOUR = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
 
 
-def save(image: Image.Image, path: Path, **options: object) -> str:
+def save(image: Image.Image, path: Path, **options: Any) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
     image.save(path, **options)
     return path.as_posix()
 
 
-def read(name: str, schema: Schema) -> dict[str, object]:
+def read(name: str, schema: Schema) -> dict[str, Any]:
     return schema.convert(ImageFolder(schema).for_files([name])(name), name)
 
 
@@ -191,5 +192,5 @@ def test_a_label_that_the_schema_cannot_hold_is_refused_by_name(tmp_path: Path) 
     ],
 )
 def test_a_schema_without_one_image_and_one_label_is_refused(fields: list[Field]) -> None:
-    with pytest.raises(DataError, match="exactly two fields.*prepare_data_for_a_single_file"):
+    with pytest.raises(DataError, match=r"exactly two fields.*prepare_data_for_a_single_file"):
         ImageFolder(Schema(fields))
