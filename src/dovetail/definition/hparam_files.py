@@ -156,6 +156,12 @@ def _loader_and_dumper() -> tuple[Any, Any]:
         def ignore_aliases(self, data: Any) -> bool:
             return True
 
+        def represent_text(self, text: str) -> yaml.ScalarNode:
+            # PyYAML folds these line breaks away unless the text stands in double quotes.
+            style = '"' if any(letter in text for letter in "\x85\u2028\u2029\ufeff") else None
+            return self.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+    Dumper.add_representer(str, Dumper.represent_text)
     number = re.compile(r"^[-+]?(\d[\d_]*)(\.[\d_]*)?[eE][-+]?\d+$|^[-+]?\.\d[\d_]*[eE][-+]?\d+$")
     for kind in (Loader, Dumper):
         kind.yaml_implicit_resolvers = {

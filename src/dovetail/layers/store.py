@@ -37,6 +37,9 @@ class Made:
     kwargs: dict[str, Any]
     place: str
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Made:
+        return self  # a copied program still answers to the module its model_fn holds
+
 
 class Frame:
     """What one call of a model_fn, or of a block, has used so far."""
@@ -66,6 +69,7 @@ class Store(Holder):
 
     Attributes:
       sealed: whether the program is built; then no layer with parameters may be added.
+      device: where layers are moved when they are made; None leaves them where they are made.
       fresh_buffers: buffers with their first values, so that the building call leaves no trace
         in running statistics.
     """
@@ -73,6 +77,7 @@ class Store(Holder):
     def __init__(self) -> None:
         super().__init__()
         self.sealed = False
+        self.device: torch.device | None = None
         self.fresh_buffers: list[tuple[Tensor, Tensor]] = []
         self.root: list[Store] = [self]  # in a list, so that it is no child module
 
@@ -254,6 +259,8 @@ def _make(
                 f"{type(module).__name__}; it must return a torch.nn.Module. For a function of "
                 "tensors use dovetail.layers.block(function, ...)."
             )
+    if root.device is not None:
+        module.to(root.device)  # made on the CPU first, so that every device starts alike
     stateful = isinstance(module, Block) or any(True for _ in _state(module))
     made = Made(factory, args, kwargs, place)
     if not stateful and not isinstance(args, _Named):

@@ -1,0 +1,338 @@
+"""A Python file as a definition: with `model_fn`, or with the parts of a model file.
+
+A model file has `model`, `loss` and `optimizer`, and may have `eval_metrics_fn`, `data_schema`,
+`input_fn`, `prepare_data_for_a_single_file`, `preprocess` and `process`. Its parts are lowered to a
+model_fn here; defaults of its functions' own parameters (`optimizer(lr=0.1)`) become params
+(`optimizer.lr`).
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dovetail.data.schema import Schema
+from dovetail.definition import optimizers
+from dovetail.definition.definition import Definition, ModelFn, called_by_name, matched_model_fn
+from dovetail.definition.hparams import HParams
+from dovetail.definition.modes import ModeKeys
+from dovetail.definition.signature import Matched
+from dovetail.definition.source import Outline, execute, outline
+from dovetail.definition.spec import EstimatorSpec
+from dovetail.errors import DefinitionError
+from dovetail.layers.store import current_frame, layer
+
+_REQUIRED = ("model", "loss", "optimizer")
+
+
+@dataclass(frozen=True)
+class _Part:
+    """How one part of a file is called: the arguments on offer, and how many go by position."""
+
+    offered: tuple[str, ...]
+    positional: int = 0
+
+
+_PARTS = {
+    "model": _Part(("params",)),
+    "loss": _Part(("output", "labels", "params", "mode"), 2),
+    "optimizer": _Part(("params",)),
+    "eval_metrics_fn": _Part(("predictions", "labels", "params", "mode"), 2),
+    "data_schema": _Part(()),
+    "input_fn": _Part(("records", "params", "mode", "config"), 1),
+    "prepare_data_for_a_single_file": _Part(("filename",), 1),
+    "preprocess": _Part(("features", "params", "mode"), 1),
+    "process": _Part(("predictions", "worker_id"), 2),
+}
+_NAMES = (*_PARTS, "model_fn", "params", "config")
+
+
+def from_file(path: Path) -> Definition:
+    """Load a definition from a Python file. See `dovetail.load`."""
+    shape = outline(path)
+    module = execute(path)
+    return _read(module, path, shape, lambda: execute(path))
+
+
+def from_module(module: ModuleType) -> Definition:
+    """Load a definition from an imported module; it is executed afresh where it has a file."""
+    file = getattr(module, "__file__", None)
+    if file is not None and Path(file).is_file():
+        return from_file(Path(file))
+    return _read(module, None, Outline({}, {}, frozenset()), lambda: module)
+
+
+def _read(
+    module: ModuleType, path: Path | None, shape: Outline, execute_again: Callable[[], ModuleType]
+) -> Definition:
+    file = str(path) if path is not None else module.__name__
+    problems: list[str] = []
+
+    def problem(name: str, text: str) -> None:
+        line = shape.lines.get(name)
+        problems.append(f"{file}{f':{line}' if line else ''}: {text}")
+
+    has = {name: getattr(module, name) for name in _NAMES if hasattr(module, name)}
+    is_model_fn = "model_fn" in has
+    if not is_model_fn and "model" in has and inspect.ismodule(has["model"]):
+        del has["model"]  # `import model` in a script
+    for name, lines in shape.doubled.items():
+        if name in _NAMES:
+            problem(name, f"{name} is defined more than once (lines {', '.join(map(str, lines))}).")
+    if is_model_fn and all(name in has for name in _REQUIRED):
+        problem(
+            "model_fn",
+            "the file has model_fn and also model, loss and optimizer: that is two definitions. "
+            "Keep one of them.",
+        )
+    _find_missing(is_model_fn, has, module, shape, problem)
+    matched: dict[str, Matched] = {}
+    for name, part in _PARTS.items():
+        if name not in has or (is_model_fn and name in _REQUIRED):
+            continue
+        if name == "model" and isinstance(has[name], nn.Module):
+            continue
+        try:
+            matched[name] = Matched(
+                has[name],
+                part.offered,
+                required=part.offered[: part.positional],
+                positional=part.positional,
+                what=name,
+            )
+        except DefinitionError as error:
+            problem(name, str(error))
+    if is_model_fn:
+        try:
+            matched_model_fn(has["model_fn"])
+        except DefinitionError as error:
+            problem("model_fn", str(error))
+    params, declared = _params(has, matched, problem)
+    schema = _schema(matched, params, problem)
+    if problems:
+        count = f"{len(problems)} problems in the definition:\n  " if len(problems) > 1 else ""
+        raise DefinitionError(count + "\n  ".join(problems))
+
+    if is_model_fn:
+
+        def fresh(params: HParams) -> ModelFn:
+            return called_by_name(matched_model_fn(execute_again().model_fn))
+
+        reads_params = True
+    else:
+
+        def fresh(params: HParams) -> ModelFn:
+            return _lower(execute_again(), params)
+
+        reads_params = any(
+            "params" in (*m.offered[: m.count], *m.names) for m in matched.values()
+        )
+    prepare = matched.get("prepare_data_for_a_single_file")
+    return Definition(
+        name=path.stem if path is not None else module.__name__,
+        way="model_fn" if is_model_fn else "model file",
+        params=params,
+        fresh=fresh,
+        schema=schema,
+        input_fn=matched.get("input_fn"),
+        prepare_data_for_a_single_file=prepare.function if prepare is not None else None,
+        preprocess=matched.get("preprocess"),
+        process=matched.get("process"),
+        path=path,
+        declares_params=declared or not reads_params,
+    )
+
+
+def _find_missing(
+    is_model_fn: bool,
+    has: Mapping[str, Any],
+    module: ModuleType,
+    shape: Outline,
+    problem: Callable[[str, str], None],
+) -> None:
+    own = [
+        name
+        for name in (shape.lines or vars(module))
+        if name not in _NAMES and callable(getattr(module, name, None))
+    ]
+    if not is_model_fn and not any(name in has for name in _REQUIRED):
+        near = difflib.get_close_matches("model_fn", own, n=1, cutoff=0.75)
+        hint = f" '{near[0]}' (line {shape.lines.get(near[0])}) looks like it." if near else ""
+        problem(
+            "",
+            "the file defines no model. It needs model_fn(features, labels, mode, params), or "
+            f"model, loss and optimizer.{hint}",
+        )
+        return
+    for name in _PARTS:
+        if name in has or (is_model_fn and name in _REQUIRED):
+            continue
+        required = name in _REQUIRED
+        near = difflib.get_close_matches(name, own, n=1, cutoff=0.6 if required else 0.85)
+        if near:
+            line = shape.lines.get(near[0])
+            what = "is missing" if required else "is not defined"
+            problem(near[0], f"{name} {what}; '{near[0]}' (line {line}) looks like it, misspelt.")
+        elif required:
+            problem("", f"{name} is missing. {_HINTS[name]}")
+
+
+_HINTS = {
+    "model": "Define `model`: a torch module, or a class or function without arguments that makes one.",
+    "loss": "Define `loss(output, labels)`: it returns a scalar tensor.",
+    "optimizer": "Define `optimizer()`: it returns dovetail.optimizers.SGD(0.1), say.",
+}
+
+
+def _params(
+    has: Mapping[str, Any], matched: Mapping[str, Matched], problem: Callable[[str, str], None]
+) -> tuple[HParams, bool]:
+    """Put together the file's `params` and the defaults of its functions' own parameters."""
+    given = has.get("params")
+    if given is not None and not isinstance(given, Mapping):
+        problem("params", f"params must be HParams or a dict; it is a {type(given).__name__}.")
+        given = None
+    params = given.copy() if isinstance(given, HParams) else HParams(**dict(given or {}))
+    for name, match in matched.items():
+        if not match.defaults:
+            continue
+        if name in params:
+            problem(
+                "params",
+                f"params has a key '{name}', and the function {name} has parameters with defaults "
+                f"({', '.join(match.defaults)}) that are set under the same key. Rename one.",
+            )
+            continue
+        params.add_hparam(name, HParams(**match.defaults))
+    return params, given is not None
+
+
+def _schema(
+    matched: Mapping[str, Matched], params: HParams, problem: Callable[[str, str], None]
+) -> Schema | None:
+    match = matched.get("data_schema")
+    if match is None:
+        return None
+    try:
+        fields = match({}, _settings(params, "data_schema"))
+        return fields if isinstance(fields, Schema) else Schema.from_list(fields)
+    except Exception as error:
+        problem("data_schema", f"data_schema: {type(error).__name__}: {error}")
+        return None
+
+
+def _settings(params: HParams, name: str) -> Mapping[str, Any] | None:
+    value = params.get(name)
+    return dict(value) if isinstance(value, HParams) else None
+
+
+def _lower(module: ModuleType, params: HParams) -> ModelFn:
+    """Make the model_fn of a freshly executed model file."""
+    network = _make_model(module, params)
+    call = _FeaturesCall(network)
+
+    def matched(name: str) -> Matched | None:
+        function = getattr(module, name, None)
+        part = _PARTS[name]
+        if function is None:
+            return None
+        return Matched(function, part.offered, positional=part.positional, what=name)
+
+    loss_fn, optimizer_fn, metrics_fn = map(matched, ("loss", "optimizer", "eval_metrics_fn"))
+    assert loss_fn is not None and optimizer_fn is not None
+    settings = {name: _settings(params, name) for name in ("loss", "eval_metrics_fn")}
+    optimizer = optimizers.as_description(
+        optimizer_fn({"params": params}, _settings(params, "optimizer"))
+    )
+
+    def model_fn(features: Any, labels: Any, mode: Any, params: Any, config: Any) -> EstimatorSpec:
+        output = call(layer(network, name="model"), features)
+        predictions = _as_predictions(output)
+        if mode == ModeKeys.PREDICT:
+            return EstimatorSpec(mode, predictions=predictions)
+        offered = {"labels": labels, "params": params, "mode": mode}
+        loss = loss_fn({"output": output, **offered}, settings["loss"])
+        ops = None
+        # In training metrics are shown at summary steps only, so they are computed only there.
+        if metrics_fn is not None and (mode == ModeKeys.EVAL or _summary_step()):
+            ops = metrics_fn({"predictions": output, **offered}, settings["eval_metrics_fn"])
+        train_op = optimizer.minimize(loss) if mode == ModeKeys.TRAIN else None
+        return EstimatorSpec(mode, predictions, loss, train_op, ops)
+
+    return model_fn
+
+
+def _summary_step() -> bool:
+    return getattr(current_frame().owner, "summary_step", True)
+
+
+def _make_model(module: ModuleType, params: HParams) -> nn.Module:
+    model = module.model
+    if isinstance(model, nn.Module):
+        return model
+    made = Matched(model, _PARTS["model"].offered, what="model")(
+        {"params": params}, _settings(params, "model")
+    )
+    if not isinstance(made, nn.Module):
+        raise DefinitionError(
+            f"{module.__file__}: model() returned a {type(made).__name__}; it must return a torch "
+            "module."
+        )
+    return made
+
+
+def _as_predictions(output: Any) -> dict[str, Tensor]:
+    if isinstance(output, Tensor):
+        return {"output": output}
+    if isinstance(output, Mapping):
+        return dict(output)
+    if isinstance(output, (list, tuple)):
+        return {f"output_{i}": item for i, item in enumerate(output)}
+    raise DefinitionError(
+        f"model returned a {type(output).__name__}; it must return a tensor, a dict of tensors, or "
+        "a tuple of tensors."
+    )
+
+
+class _FeaturesCall:
+    """Passes features to a module by matching names.
+
+    A dict of one entry goes as its tensor where the module takes one argument; a module that takes
+    one dict gets the dict.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self.parameters: tuple[str, ...] | None = None
+        self.needed: frozenset[str] = frozenset()
+        function = module.forward
+        parameters = list(inspect.signature(function).parameters.values())
+        kinds = inspect.Parameter
+        if any(p.kind in (kinds.VAR_POSITIONAL, kinds.VAR_KEYWORD) for p in parameters):
+            return
+        self.parameters = tuple(p.name for p in parameters)
+        self.needed = frozenset(p.name for p in parameters if p.default is kinds.empty)
+
+    def __call__(self, module: nn.Module, features: Any) -> Any:
+        if not isinstance(features, dict):
+            return module(features)
+        names = self.parameters
+        if names is not None:
+            if all(name in names for name in features) and all(n in features for n in self.needed):
+                return module(**features)
+            if len(self.needed) > 1 and not torch.compiler.is_compiling():
+                raise DefinitionError(
+                    f"{type(module).__name__}.forward takes {', '.join(names)}, and the features "
+                    f"are {', '.join(features)}. Name its arguments as input_fn names the "
+                    "features, or let it take one dict."
+                )
+        if len(features) == 1:
+            return module(next(iter(features.values())))
+        return module(features)

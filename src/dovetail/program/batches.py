@@ -1,0 +1,97 @@
+"""Batches on their way into a program: nested tensors, their size, their device, their parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dovetail.errors import DataError
+
+
+def mapped(value: Any, function: Callable[[Tensor], Any]) -> Any:
+    """Apply `function` to every tensor of a tensor, dict, list or tuple; None stays None."""
+    if isinstance(value, Tensor):
+        return function(value)
+    if isinstance(value, Mapping):
+        return {key: mapped(item, function) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [mapped(item, function) for item in value]
+    return value
+
+
+def as_tensors(value: Any, device: torch.device, what: str) -> Any:
+    """Return features or labels as tensors on `device`: arrays and numbers are converted.
+
+    Raises:
+      DataError: something in it can't be a tensor.
+    """
+    if isinstance(value, Tensor):
+        return value if value.device == device else value.to(device, non_blocking=True)
+    if isinstance(value, Mapping):
+        return {k: as_tensors(v, device, f"{what}['{k}']") for k, v in value.items()}
+    if value is None:
+        return None
+    try:
+        array = np.asarray(value)
+        if array.dtype == object or array.dtype.kind in "USO":
+            raise TypeError(f"numpy makes it an array of {array.dtype}")
+        return torch.as_tensor(array).to(device, non_blocking=True)
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"{what} is a {type(value).__name__} that can't be made a tensor: {error}. Features "
+            "and labels are tensors, arrays, or dicts of them, batch first."
+        ) from error
+
+
+def count(features: Any, labels: Any = None) -> int:
+    """Return the number of examples: the first dimension of the first tensor.
+
+    Raises:
+      DataError: there is no tensor with a first dimension.
+    """
+    for value in (features, labels):
+        tensor = _first(value)
+        if tensor is not None:
+            return int(tensor.shape[0])
+    raise DataError(
+        "The batch holds no tensor with a first dimension, so its examples can't be counted. "
+        "Features must be a tensor or a dict of tensors, batch first."
+    )
+
+
+def _first(value: Any) -> Tensor | None:
+    if isinstance(value, Tensor):
+        return value if value.dim() > 0 else None
+    if isinstance(value, Mapping):
+        for item in value.values():
+            found = _first(item)
+            if found is not None:
+                return found
+    return None
+
+
+def cut(features: Any, labels: Any, parts: int) -> list[tuple[Any, Any]]:
+    """Cut a batch into `parts` of nearly equal size, the larger ones first; none is empty.
+
+    >>> [f.shape[0] for f, _ in cut(torch.zeros(7, 2), None, 3)]
+    [3, 2, 2]
+    """
+    if parts == 1:
+        return [(features, labels)]
+    total = count(features, labels)
+    parts = min(parts, total)
+    bounds = [0]
+    for index in range(parts):
+        bounds.append(bounds[-1] + total // parts + (index < total % parts))
+
+    def piece(value: Any, start: int, stop: int) -> Any:
+        return mapped(value, lambda t: t[start:stop] if t.dim() > 0 else t)
+
+    return [
+        (piece(features, start, stop), piece(labels, start, stop))
+        for start, stop in zip(bounds, bounds[1:], strict=False)
+    ]

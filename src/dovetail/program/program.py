@@ -1,0 +1,360 @@
+"""A program: a definition made live, with its parameters, its optimizer and one step per mode."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from dovetail.definition.definition import Definition, load
+from dovetail.definition.hparams import HParams
+from dovetail.definition.modes import ModeKeys
+from dovetail.errors import DefinitionError
+from dovetail.program import foreign
+from dovetail.program.batches import as_tensors, count, cut, mapped
+from dovetail.program.network import Network, Statics
+from dovetail.program.randomness import seed_generators, seeded
+from dovetail.program.step import Optimizers, Part, train_parts
+
+Precision = Literal["fp32", "bf16"]
+Execution = Literal["auto", "eager", "compiled"]
+
+
+class Program:
+    """A live definition. Whoever holds one can step it; see `build`.
+
+    A step seeds torch's global generators from (seed, step, part) and leaves them so.
+
+    Attributes:
+      definition: what it was made from.
+      params: the hyperparameters that model_fn gets.
+      device: where its parameters and steps are.
+      seed: what initial weights and the randomness of steps are derived from.
+      network: the one module that holds every parameter.
+      position: how many training examples its steps have consumed, kept by whoever steps it.
+      built: whether the layers exist; the first step builds them where no example was given.
+    """
+
+    def __init__(
+        self,
+        definition: Definition,
+        *,
+        device: torch.device,
+        seed: int = 0,
+        precision: Precision = "fp32",
+        execution: Execution = "auto",
+        config: Any = None,
+    ) -> None:
+        self.definition = definition
+        self.params: HParams = definition.params.copy()
+        self.device = device
+        self.seed = seed
+        self.precision = precision
+        self.execution = execution
+        self.network = self._network(config)
+        self.built_in: str | None = None
+        self._call: Callable[..., dict[str, Any]] = self.network
+        self._compiled: Callable[..., dict[str, Any]] | None = None
+        self._optimizers: Optimizers | None = None
+        self.position = 0
+        self._step = 0
+        self._lock = threading.Lock()
+
+    def _network(self, config: Any) -> Network:
+        preprocess = self.definition.preprocess
+        with seeded(self.seed):
+            return Network(
+                self.definition.fresh(self.params),
+                params=self.params,
+                config=config,
+                preprocess=preprocess,
+                device=self.device,
+            )
+
+    # What it holds.
+
+    @property
+    def built(self) -> bool:
+        return self.built_in is not None
+
+    @property
+    def global_step(self) -> int:
+        """The number of finished training steps."""
+        return self._step
+
+    @global_step.setter
+    def global_step(self, step: int) -> None:
+        self._step = step
+        self.network.global_step.fill_(step)
+
+    @property
+    def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
+        """The torch optimizers by train_op name; a single one is named "optimizer"."""
+        return self._live_optimizers().torch
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """The torch optimizer of a program with one train_op."""
+        return self.optimizers["optimizer"]
+
+    @property
+    def learning_rate(self) -> float:
+        """The base learning rate of the last finished step, of the first optimizer."""
+        return self._live_optimizers().learning_rate
+
+    def statics(self, mode: str) -> Statics:
+        """Return what the first call in `mode` said that does not change."""
+        return self.network.statics[mode]
+
+    def state(self) -> dict[str, Tensor]:
+        """Return all parameters and persistent buffers by name: the tensors themselves."""
+        return self.network.state_dict(keep_vars=False)
+
+    # Building.
+
+    def build(self, features: Any, labels: Any = None, mode: str = ModeKeys.TRAIN) -> None:
+        """Make the layers by one call on a batch, seeded; nothing but the layers remains of it.
+
+        Args:
+          features, labels: a batch as the steps take it.
+          mode: TRAIN; or PREDICT, where there are no labels and no training is meant.
+        """
+        features = as_tensors(features, self.device, "features")
+        labels = as_tensors(labels, self.device, "labels")
+        with self._lock:
+            if not self.built:
+                self._build(features, labels, mode)
+
+    def _build(self, features: Any, labels: Any, mode: str) -> None:
+        network = self.network
+        network.mode = mode
+        network.train(mode == ModeKeys.TRAIN)
+        with seeded(self.seed), self._precise():
+            output = network(features, labels)
+        if mode == ModeKeys.TRAIN:
+            for name, loss in output.get("train_losses", {}).items():
+                foreign.check_loss(network, name, loss)
+        network.seal()
+        self.built_in = mode
+
+    def _live_optimizers(self) -> Optimizers:
+        if self._optimizers is None:
+            statics = self.network.statics.get(ModeKeys.TRAIN)
+            if statics is None:
+                raise DefinitionError(
+                    "This program has no optimizer yet: it was not built in TRAIN mode. Give "
+                    "build an example with labels, or take a training step."
+                )
+            self._optimizers = Optimizers.make(statics.train_ops, self.network)
+        return self._optimizers
+
+    # Stepping.
+
+    def train_step(
+        self, features: Any, labels: Any = None, *, parts: int = 1, summary: bool = True
+    ) -> dict[str, Any]:
+        """Take one optimizer step on a batch.
+
+        Args:
+          features: a tensor or dict of tensors (or arrays), batch first.
+          labels: likewise, or None.
+          parts: into how many parts to cut the batch; their gradients are weighted and summed,
+            so that the result is that of the whole batch with less memory.
+          summary: whether metrics and summaries of this step will be looked at; without, a
+            definition may leave them out.
+
+        Returns:
+          A dict with `loss` (shape [], over the whole batch) and, of the last part, what else
+          the spec holds: `predictions`, `metrics`, `host_call`, `summaries`.
+        """
+        features = as_tensors(features, self.device, "features")
+        labels = as_tensors(labels, self.device, "labels")
+        if self.built_in is None:
+            self.build(*cut(features, labels, parts)[0])
+        pieces = [Part(f, y, count(f, y)) for f, y in cut(features, labels, parts)]
+        return self.train_parts(pieces, summary=summary)
+
+    def train_parts(self, parts: list[Part], *, summary: bool = True) -> dict[str, Any]:
+        """Take one optimizer step on parts that are on the device already."""
+        self._enter(ModeKeys.TRAIN)
+        optimizers = self._live_optimizers()
+        self.network.summary_step = summary
+        step = self._step
+
+        def forward(index: int, part: Part) -> dict[str, Any]:
+            seed_generators(self.device, self.seed, step, index)
+            with self._precise():
+                return self._forward(part.features, part.labels)
+
+        output = train_parts(forward, parts, self.network, optimizers, step)
+        self.global_step = step + 1
+        return mapped(output, Tensor.detach)
+
+    def eval_step(self, features: Any, labels: Any = None, *, batch: int = 0) -> dict[str, Any]:
+        """Run a batch in EVAL mode; no parameter, buffer or optimizer changes.
+
+        Args:
+          features, labels: as in `train_step`.
+          batch: the number of this batch, from which its randomness is derived.
+
+        Returns:
+          A dict with `loss` and what else the spec holds, `metrics` among it.
+        """
+        features = as_tensors(features, self.device, "features")
+        labels = as_tensors(labels, self.device, "labels")
+        if self.built_in is None:
+            self.build(features, labels, self._building_mode(labels))
+        return self._run(ModeKeys.EVAL, features, labels, batch)
+
+    def predict_step(self, features: Any, *, batch: int = 0) -> dict[str, Any]:
+        """Run a batch in PREDICT mode.
+
+        Returns:
+          A dict with `predictions`: name -> tensor, batch first.
+        """
+        features = as_tensors(features, self.device, "features")
+        if self.built_in is None:
+            self.build(features, None, ModeKeys.PREDICT)
+        return self._run(ModeKeys.PREDICT, features, None, batch)
+
+    def _building_mode(self, labels: Any) -> str:
+        return ModeKeys.TRAIN if labels is not None else ModeKeys.EVAL
+
+    def _run(self, mode: str, features: Any, labels: Any, batch: int) -> dict[str, Any]:
+        self._enter(mode)
+        with torch.no_grad(), self._precise():
+            seed_generators(self.device, self.seed, self._step, batch, _MODE_SALT[mode])
+            return self._forward(features, labels)
+
+    def _enter(self, mode: str) -> None:
+        network = self.network
+        if mode == ModeKeys.TRAIN and self.built_in != ModeKeys.TRAIN:
+            raise DefinitionError(
+                f"This program was built in {ModeKeys(self.built_in or 'infer').name} mode and "
+                "can't be trained; build one with an example that has labels."
+            )
+        network.mode = mode
+        training = mode == ModeKeys.TRAIN
+        if network.training != training:
+            network.train(training)
+
+    def _forward(self, features: Any, labels: Any) -> dict[str, Any]:
+        network = self.network
+        if self.execution != "compiled" or network.mode not in network.statics:
+            return network(features, labels)  # the first call of a mode reads its static half
+        if self._compiled is None:
+            self._compiled = torch.compile(network)
+        return self._compiled(features, labels)
+
+    @contextlib.contextmanager
+    def _precise(self) -> Iterator[None]:
+        if self.precision == "fp32":
+            yield
+            return
+        with torch.autocast(self.device.type, dtype=torch.bfloat16):
+            yield
+
+
+_MODE_SALT = {ModeKeys.EVAL: 1, ModeKeys.PREDICT: 2}
+
+
+def choose_device(device: str | torch.device = "auto") -> torch.device:
+    """Return the device that a name stands for; "auto" is the accelerator there is, else the CPU.
+
+    Raises:
+      DefinitionError: the name is unknown, or there is no such device here.
+    """
+    if isinstance(device, torch.device):
+        return device
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda", torch.cuda.current_device())
+        if torch.backends.mps.is_available():
+            return torch.device("mps")
+        return torch.device("cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise DefinitionError(
+            f"device='{device}' can't be used here: {reason} Use 'auto', 'cpu', or a device that "
+            "this machine has."
+        ) from error
+    return chosen
+
+
+def build(
+    definition: str | Path | ModuleType | Callable[..., Any] | Definition,
+    *,
+    params: Mapping[str, Any] | None = None,
+    example: Any = None,
+    device: str | torch.device = "auto",
+    seed: int = 0,
+    precision: Precision = "fp32",
+    execution: Execution = "auto",
+    config: Any = None,
+) -> Program:
+    """Make a definition live.
+
+    Args:
+      definition: whatever `dovetail.load` takes.
+      params: values that replace the definition's own.
+      example: a batch `(features, labels)`, or a `Schema` (a batch of zeros of its fields, the
+        fields named label or labels as labels), to make the layers from; None leaves that to the
+        first step.
+      device: "auto", or a torch device.
+      seed: initial weights and all randomness of steps are derived from it.
+      precision: "bf16" runs the forward pass under autocast; parameters stay float32.
+      execution: "compiled" runs steps through torch.compile; "auto" is eager.
+      config: what model_fn gets as `config`.
+
+    Returns:
+      A `Program`.
+
+    Raises:
+      DefinitionError: the definition can't be built; the message says which part and why.
+
+    Example:
+      >>> import torch
+      >>> import dovetail
+      >>> def model_fn(features, labels, mode, params):
+      ...     output = dovetail.layers.fully_connected(features, 1, activation_fn=None)
+      ...     loss = torch.mean((output - labels) ** 2)
+      ...     train_op = dovetail.optimizers.SGD(0.1).minimize(loss)
+      ...     return dovetail.EstimatorSpec(mode, output, loss, train_op)
+      >>> program = dovetail.build(model_fn, device="cpu")
+      >>> x, y = torch.ones(4, 2), torch.ones(4, 1)
+      >>> losses = [float(program.train_step(x, y)["loss"]) for _ in range(20)]
+      >>> losses[-1] < losses[0], program.global_step
+      (True, 20)
+    """
+    program = Program(
+        load(definition, params),
+        device=choose_device(device),
+        seed=seed,
+        precision=precision,
+        execution=execution,
+        config=config,
+    )
+    if example is not None:
+        features, labels = _example(example)
+        program.build(features, labels, ModeKeys.TRAIN if labels is not None else ModeKeys.PREDICT)
+    return program
+
+
+def _example(example: Any) -> tuple[Any, Any]:
+    from dovetail.data.feed import split_labels
+    from dovetail.data.schema import Schema
+
+    if isinstance(example, Schema):
+        return split_labels(example.example(2))
+    if isinstance(example, tuple) and len(example) == 2:
+        return example
+    return example, None

@@ -1,0 +1,425 @@
+"""The Estimator: a thin face over train, evaluate and predict, with model_dir as the only truth."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from dovetail.definition.definition import Definition, load
+from dovetail.definition.hparams import HParams
+from dovetail.definition.modes import ModeKeys
+from dovetail.errors import CheckpointError, DovetailError, ParamsError
+from dovetail.program.program import Program, choose_device
+from dovetail.run import checkpoint, predict, provenance, saving
+from dovetail.run.config import RunConfig
+from dovetail.run.evaluate import evaluate
+from dovetail.run.hooks import Hook, SavingListener
+from dovetail.run.inputs import Input, open_input
+from dovetail.run.resolve import Resolved, resolve
+from dovetail.run.train import Trained, train
+
+
+class Estimator:
+    """Trains, evaluates and predicts with one definition; all that it learns is in model_dir.
+
+    Args:
+      model_fn: a model_fn, or anything else that `dovetail.load` takes.
+      model_dir: where checkpoints, event logs and the record of each run are kept. If it holds a
+        checkpoint, that is gone on from. None: the config's, or else a temporary one.
+      config: how runs are done.
+      params: values for the definition's hyperparameters; copied.
+
+    Raises:
+      DefinitionError: the definition is wrong, or its arguments can't be given.
+      ParamsError: a param is unknown or of the wrong type, or config names another model_dir.
+
+    Example:
+      >>> import numpy as np, torch, dovetail
+      >>> def model_fn(features, labels, mode, params):
+      ...     output = dovetail.layers.fully_connected(features["x"], 1, activation_fn=None)
+      ...     if mode == dovetail.ModeKeys.PREDICT:
+      ...         return dovetail.EstimatorSpec(mode, {"y": output})
+      ...     loss = torch.mean((output - labels) ** 2)
+      ...     train_op = dovetail.optimizers.SGD(params.learning_rate).minimize(loss)
+      ...     return dovetail.EstimatorSpec(mode, loss=loss, train_op=train_op)
+      >>> x = np.linspace(-1, 1, 64, dtype=np.float32).reshape(-1, 1)
+      >>> def input_fn():
+      ...     return [({"x": x}, 3 * x)] * 200
+      >>> folder = tempfile.mkdtemp()
+      >>> config = RunConfig(folder, progress=False)
+      >>> estimator = Estimator(model_fn, config=config, params={"learning_rate": 0.5})
+      >>> estimator.train(input_fn).evaluate(input_fn, steps=1)["loss"] < 1e-6
+      True
+      >>> rows = estimator.predict(lambda: [{"x": x[:2]}])
+      >>> [round(float(row["y"][0]), 2) for row in rows]
+      [-3.0, -2.9]
+    """
+
+    def __init__(
+        self,
+        model_fn: str | Path | ModuleType | Callable[..., Any] | Definition,
+        model_dir: str | Path | None = None,
+        config: RunConfig | None = None,
+        params: Mapping[str, Any] | None = None,
+    ) -> None:
+        resolved = resolve(load(model_fn), params=params, config=config)
+        self._resolved = _with_model_dir(resolved, model_dir)
+        self._program: Program | None = None
+        self._live: Path | None = None
+        choose_device(self.config.device)  # a device that is not there is refused here
+        self._make_model_dir()
+
+    @classmethod
+    def from_resolved(cls, resolved: Resolved) -> Estimator:
+        """Make an Estimator whose values are put together already, as the command line does."""
+        estimator = cls.__new__(cls)
+        estimator._resolved = _with_model_dir(resolved, None)
+        estimator._program = None
+        estimator._live = None
+        choose_device(estimator.config.device)
+        estimator._make_model_dir()
+        return estimator
+
+    @property
+    def definition(self) -> Definition:
+        """The definition, with its final params."""
+        return self._resolved.definition
+
+    @property
+    def params(self) -> HParams:
+        """A copy of the hyperparameters."""
+        return self.definition.params.copy()
+
+    @property
+    def config(self) -> RunConfig:
+        """How runs are done."""
+        return self._resolved.config
+
+    @property
+    def model_dir(self) -> str:
+        """Where everything is kept."""
+        assert self.config.model_dir is not None
+        return self.config.model_dir
+
+    @property
+    def resolved(self) -> Resolved:
+        """Every value of the run, and where it came from."""
+        return self._resolved
+
+    def train(
+        self,
+        input_fn: Any,
+        hooks: Iterable[Hook] | None = None,
+        steps: int | None = None,
+        max_steps: int | None = None,
+        saving_listeners: Iterable[SavingListener] | None = None,
+    ) -> Estimator:
+        """Train, going on from the newest checkpoint in model_dir.
+
+        Args:
+          input_fn: a function of none or any of `params, mode, config` that returns an iterable
+            of (features, labels), a torch DataLoader, or records; or a path to records.
+          hooks: called at each step.
+          steps: how many steps more.
+          max_steps: the global step to end at; if it is reached already, nothing is done.
+            Without either, the input ends where it ends: records after `params.train_epochs`
+            epochs, one by default, counted from the beginning of the run.
+          saving_listeners: told of each checkpoint.
+
+        Returns:
+          This Estimator.
+
+        Raises:
+          ParamsError: both steps and max_steps, or one that is not above 0.
+          NanLossError: the loss is not finite; the last good checkpoint is kept.
+        """
+        self.train_run(
+            input_fn, hooks=hooks, steps=steps, max_steps=max_steps, listeners=saving_listeners
+        )
+        return self
+
+    def train_run(
+        self,
+        input_fn: Any,
+        *,
+        hooks: Iterable[Hook] | None = None,
+        steps: int | None = None,
+        max_steps: int | None = None,
+        epochs: float | None = None,
+        limit: int | None = None,
+        listeners: Iterable[SavingListener] | None = None,
+        command: Sequence[str] | None = None,
+    ) -> Trained:
+        """Train as `train` does, and return how it ended.
+
+        Args:
+          epochs: how often all records come, from the beginning of the run.
+          limit: use only the first so many records, in their order.
+          command: the command line, for the record of the run.
+        """
+        _check_steps(steps, max_steps)
+        if steps is not None:
+            newest = checkpoint.latest(self.model_dir)
+            max_steps = steps + (saving.step_of(newest) if newest is not None else 0)
+        if max_steps is None and epochs is None:
+            epochs = self._resolved.epochs or 1
+        source = self._input(input_fn, ModeKeys.TRAIN, epochs=epochs, limit=limit)
+        program = self._program_for(ModeKeys.TRAIN)
+        self._record(source, command)
+        live, self._live = self._live, None
+        try:
+            trained = train(
+                program,
+                source,
+                model_dir=Path(self.model_dir),
+                config=self.config,
+                last_step=max_steps,
+                hooks=tuple(hooks or ()),
+                listeners=tuple(listeners or ()),
+                live=live,
+            )
+        except BaseException:
+            self._program = None  # its state may be half of a step
+            raise
+        if program.built and (trained.steps or live is not None):
+            self._live = trained.checkpoint
+        else:
+            self._program = None
+        return trained
+
+    def evaluate(
+        self,
+        input_fn: Any,
+        steps: int | None = None,
+        hooks: Iterable[Hook] | None = None,
+        checkpoint_path: str | Path | None = None,
+        name: str | None = None,
+    ) -> dict[str, Any]:
+        """Evaluate a checkpoint.
+
+        Args:
+          input_fn: as `train` takes it; records come once, in their order.
+          steps: how many batches; None: the whole input.
+          hooks: called at each batch.
+          checkpoint_path: which checkpoint; None: the newest in model_dir.
+          name: of this evaluation, if there are several: its event log is in `eval_<name>`.
+
+        Returns:
+          metric -> value, with `loss` and `global_step`.
+
+        Raises:
+          CheckpointError: there is no checkpoint, or it is of another definition.
+        """
+        _check_steps(steps, None)
+        source = self._input(input_fn, ModeKeys.EVAL)
+        restored = self._restored(checkpoint_path, ModeKeys.EVAL)
+        folder = Path(self.model_dir) / (f"eval_{name}" if name else "eval")
+        try:
+            values = evaluate(
+                self._program_for(ModeKeys.EVAL),
+                source,
+                steps=steps,
+                restored=restored,
+                event_dir=folder,
+                hooks=tuple(hooks or ()),
+            )
+        except BaseException:
+            self._forget()
+            raise
+        self._now_live(restored)
+        return values
+
+    def predict(
+        self,
+        input_fn: Any,
+        predict_keys: str | Sequence[str] | None = None,
+        hooks: Iterable[Hook] | None = None,
+        checkpoint_path: str | Path | None = None,
+        yield_single_examples: bool = True,
+        *,
+        steps: int | None = None,
+    ) -> Generator[dict[str, Any]]:
+        """Yield predictions in the order of the input.
+
+        Args:
+          input_fn: as `train` takes it, or giving features without labels.
+          predict_keys: which predictions; None: all.
+          hooks: taken for the reference's sake; a generator's caller sees each batch itself.
+          checkpoint_path: which checkpoint; None: the newest in model_dir.
+          yield_single_examples: one dict of values per example, or one of arrays per batch.
+          steps: how many batches; None: the whole input.
+
+        Yields:
+          prediction's name -> numpy array.
+
+        Raises:
+          CheckpointError: there is no checkpoint, or it is of another definition.
+        """
+        keys = [predict_keys] if isinstance(predict_keys, str) else predict_keys
+        source = self._input(input_fn, ModeKeys.PREDICT)
+        restored = self._restored(checkpoint_path, ModeKeys.PREDICT)
+        program = self._program_for(ModeKeys.PREDICT)
+        if restored is not None:
+            self._forget()  # until the first batch has restored it
+        for batch in predict.predict(program, source, keys=keys, restored=restored, steps=steps):
+            if self._program is None and restored is not None:
+                self._program, self._live = program, restored.path
+            if yield_single_examples:
+                yield from predict.rows(batch)
+            else:
+                yield batch
+
+    def latest_checkpoint(self) -> str | None:
+        """Return the path of the newest checkpoint, or None."""
+        newest = checkpoint.latest(self.model_dir)
+        return str(newest) if newest is not None else None
+
+    def get_variable_names(self) -> list[str]:
+        """Return the names of all values in the newest checkpoint."""
+        return checkpoint.names(self._newest())
+
+    def get_variable_value(self, name: str) -> np.ndarray:
+        """Return one value of the newest checkpoint as an array."""
+        return predict.as_array(checkpoint.value(self._newest(), name))
+
+    def _newest(self) -> Path:
+        newest = checkpoint.latest(self.model_dir)
+        if newest is None:
+            raise CheckpointError(
+                f"There is no checkpoint in {self.model_dir}: untrained weights say nothing. Train "
+                "first, or give the checkpoint_path of another run."
+            )
+        return newest
+
+    def _restored(self, path: str | Path | None, mode: str) -> checkpoint.Checkpoint | None:
+        """Load the checkpoint that is asked for; None if the program has its state already."""
+        wanted = Path(path) if path is not None else self._newest()
+        program = self._program_for(mode)
+        if self._live == wanted and program.built:
+            return None
+        if path is not None:
+            return checkpoint.load(wanted)
+
+        def note(text: str) -> None:
+            warnings.warn(text, stacklevel=4)
+
+        return checkpoint.latest_good(self.model_dir, note)
+
+    def _program_for(self, mode: str) -> Program:
+        program = self._program
+        if program is not None and mode != ModeKeys.PREDICT and program.built:
+            # One that was built without labels lacks what only training or evaluation uses.
+            if program.built_in not in (ModeKeys.TRAIN, mode):
+                program = None
+        if program is None:
+            self._live = None
+            config = self.config
+            program = self._program = Program(
+                self.definition,
+                device=choose_device(config.device),
+                seed=config.seed,
+                precision=config.precision,
+                execution=config.execution,
+                config=config,
+            )
+        return program
+
+    def _now_live(self, restored: checkpoint.Checkpoint | None) -> None:
+        if restored is not None:
+            self._live = restored.path
+
+    def _forget(self) -> None:
+        self._program, self._live = None, None
+
+    def _input(
+        self,
+        source: Any,
+        mode: str,
+        *,
+        epochs: float | None = 1,
+        limit: int | None = None,
+    ) -> Input:
+        train_mode = mode == ModeKeys.TRAIN
+        return open_input(
+            source,
+            self.definition,
+            mode,
+            params=self.params,
+            config=self.config,
+            batch_size=self._resolved.batch_size if train_mode else self._resolved.eval_batch_size,
+            seed=self.config.seed,
+            epochs=epochs,
+            limit=limit,
+            prefetch=self.config.prefetch,
+        )
+
+    def _make_model_dir(self) -> None:
+        try:
+            Path(self.model_dir).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DovetailError(
+                f"The model_dir {self.model_dir} can't be made: {error}. Give yourself permission "
+                "there, or name another."
+            ) from error
+
+    def _record(self, source: Input, command: Sequence[str] | None) -> None:
+        resolved = self._resolved
+        provenance.record(
+            self.model_dir,
+            params=self.params.to_dict(),
+            origins=dict(resolved.origins),
+            files=list(self.definition.files),
+            command=list(command) if command is not None else None,
+            seed=self.config.seed,
+            extra={
+                "data": source.name,
+                "values": {
+                    k: v for k, v in resolved.values().items() if not k.startswith("params.")
+                },
+            },
+        )
+
+
+def _with_model_dir(resolved: Resolved, model_dir: str | Path | None) -> Resolved:
+    """Settle model_dir: the argument's, the config's, or a temporary one."""
+    from dataclasses import replace
+
+    config = resolved.config
+    if model_dir is not None:
+        if config.model_dir is not None and config.model_dir != str(model_dir):
+            raise ParamsError(
+                f"model_dir is '{model_dir}' and config.model_dir is '{config.model_dir}'; give "
+                "one of them."
+            )
+        return replace(resolved, config=config.replace(model_dir=str(model_dir)))
+    if config.model_dir is not None:
+        return resolved
+    folder = tempfile.mkdtemp(prefix="dovetail-")
+    warnings.warn(
+        f"No model_dir was given, so this run is kept in a temporary one: {folder}. Give model_dir "
+        "to keep it.",
+        stacklevel=3,
+    )
+    return replace(resolved, config=config.replace(model_dir=folder))
+
+
+def _check_steps(steps: int | None, max_steps: int | None) -> None:
+    if steps is not None and max_steps is not None:
+        raise ParamsError(
+            f"Both steps={steps} (how many more) and max_steps={max_steps} (the step to end at) "
+            "were given; give one of them."
+        )
+    for name, value in (("steps", steps), ("max_steps", max_steps)):
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
+            raise ParamsError(f"{name} must be a whole number above 0; it is {value!r}.")
+
+
+

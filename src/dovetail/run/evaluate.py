@@ -1,0 +1,92 @@
+"""Evaluation: exact metrics over a whole input, whatever the sizes of its batches."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from dovetail.definition.metrics import MetricSet
+from dovetail.definition.modes import ModeKeys
+from dovetail.errors import DataError
+from dovetail.program.program import Program
+from dovetail.program.randomness import kept_generators
+from dovetail.run import saving
+from dovetail.run.checkpoint import Checkpoint
+from dovetail.run.hooks import Hook, Run
+from dovetail.run.inputs import Input
+from dovetail.run.measures import HostCall, MeanLoss
+from dovetail.run.summaries import SummaryWriter
+
+
+def evaluate(
+    program: Program,
+    source: Input,
+    *,
+    steps: int | None = None,
+    restored: Checkpoint | None = None,
+    event_dir: Path | None = None,
+    hooks: Sequence[Hook] = (),
+) -> dict[str, Any]:
+    """Evaluate a program on an input.
+
+    Args:
+      program: built or not.
+      source: the batches, from their beginning.
+      steps: how many batches; None: all.
+      restored: the checkpoint to evaluate; None: the program's state as it is.
+      event_dir: where the metrics are written to the event log.
+      hooks: called at each batch; their run's step is the checkpoint's.
+
+    Returns:
+      metric -> value, with `loss` and `global_step`.
+
+    Raises:
+      DataError: the input has no batch.
+      CheckpointError: the checkpoint is of another definition.
+    """
+    metrics: MetricSet | None = None
+    host: HostCall | None = None
+    loss = MeanLoss(program.device)
+    done = 0
+    run = Run(program, event_dir or Path(), program.global_step)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(kept_generators())
+        batches = stack.enter_context(contextlib.closing(source.batches(0)))
+        for fed in batches:
+            if done == 0:
+                if not program.built:
+                    mode = ModeKeys.TRAIN if fed.labels is not None else ModeKeys.EVAL
+                    program.build(fed.features, fed.labels, mode)
+                if restored is not None:
+                    saving.restore(program, restored)
+                for hook in hooks:
+                    hook.begin(run)
+            for hook in hooks:
+                hook.before_step(run)
+            output = program.eval_step(fed.features, fed.labels, batch=done)
+            statics = program.statics(ModeKeys.EVAL)
+            if metrics is None or host is None:
+                metrics, host = MetricSet(statics.metrics), HostCall(statics)
+            metrics.update(output.get("metrics", {}), weight=fed.count)
+            host.update(output, fed.count)
+            loss.update(output, statics.loss_weight, fed.count)
+            done += 1
+            run.step = program.global_step
+            for hook in hooks:
+                hook.after_step(run, output)
+            if run.stopping or (steps is not None and done >= steps):
+                break
+        for hook in hooks:
+            hook.end(run)
+    if metrics is None or host is None:
+        raise DataError(f"{source.name} gave no batch, so there is nothing to evaluate.")
+    values = {**metrics.compute(), **host.compute(), "loss": loss.compute()}
+    values["global_step"] = program.global_step
+    if event_dir is not None:
+        scalars = {k: v for k, v in values.items() if isinstance(v, float)}
+        step = program.global_step
+        with SummaryWriter(event_dir, replace_step=step) as writer:
+            writer.scalars(scalars, step)
+    return values

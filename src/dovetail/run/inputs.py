@@ -1,0 +1,251 @@
+"""Where a run's batches come from, and where in them it stands.
+
+Whatever a user gives (a path to records, an input_fn, an iterable) becomes an `Input`: asked for
+its batches from a position on, it yields them with the position that is reached when each is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from dovetail.data.feed import Fed, RecordFeed
+from dovetail.data.records import Records
+from dovetail.definition.definition import Definition
+from dovetail.definition.modes import ModeKeys
+from dovetail.definition.signature import Matched, where
+from dovetail.errors import DataError, DefinitionError
+from dovetail.program.batches import count
+
+
+class Input(Protocol):
+    """Batches from a position on.
+
+    Attributes:
+      name: what it is, for messages and the record of the run.
+      positioned: whether batches can start at any position; if not, they start at their own.
+      total: how many examples there are until the end, if that is known.
+    """
+
+    name: str
+    positioned: bool
+    total: int | None
+
+    def batches(self, position: int) -> Generator[Fed]:
+        """Yield batches from `position`, in examples since the beginning of the run."""
+        ...
+
+
+class RecordInput:
+    """Records as an input: any position can be asked for, and gives the same batches ever again.
+
+    Args:
+      records: what to read.
+      batch_size: examples per batch; only the last may be smaller.
+      input_fn: maps rows to (features, labels); None gives fields by name.
+      shuffle: whether each epoch has an order of its own.
+      seed: of that order.
+      epochs: how often all records come; None: for ever.
+      limit: take only the first so many examples of the records.
+      prefetch: how many batches are made ahead of need.
+    """
+
+    positioned = True
+
+    def __init__(
+        self,
+        records: Records,
+        *,
+        batch_size: int,
+        input_fn: Callable[..., Any] | None = None,
+        shuffle: bool = False,
+        seed: int = 0,
+        epochs: float | None = 1,
+        limit: int | None = None,
+        prefetch: int = 2,
+    ) -> None:
+        if limit is not None and limit < len(records):
+            records = records.take(range(limit))
+        self.records = records
+        self.name = f"records {records.path}"
+        self.batch_size = batch_size
+        self.input_fn = input_fn
+        self.shuffle = shuffle
+        self.seed = seed
+        self.total = None if epochs is None else round(epochs * len(records))
+        self.prefetch = prefetch
+
+    def batches(self, position: int) -> Generator[Fed]:
+        feed = RecordFeed(
+            self.records,
+            self.batch_size,
+            seed=self.seed,
+            shuffle=self.shuffle,
+            input_fn=self.input_fn,
+            start=position,
+            stop=self.total,
+            prefetch=self.prefetch,
+        )
+        yield from feed
+
+
+class IterableInput:
+    """Any iterable of (features, labels) as an input; it starts at its own beginning.
+
+    Args:
+      iterable: made anew for each run by the caller.
+      name: of the function that made it, for messages.
+    """
+
+    positioned = False
+    total = None
+
+    def __init__(self, iterable: Iterable[Any], name: str, *, labelled: bool = True) -> None:
+        self.iterable = iterable
+        self.name = name
+        self.labelled = labelled
+
+    def batches(self, position: int) -> Generator[Fed]:
+        for item in self.iterable:
+            features, labels = split_pair(item, self.name, labelled=self.labelled)
+            examples = count(features, labels)
+            position += examples
+            yield Fed(features, labels, position, examples)
+
+
+def split_pair(item: Any, name: str, *, labelled: bool) -> tuple[Any, Any]:
+    """Return (features, labels) of what an input gave for one batch.
+
+    Raises:
+      DataError: it is no such pair.
+    """
+    if isinstance(item, (tuple, list)) and len(item) == 2:
+        return item[0], item[1]
+    if not labelled and not isinstance(item, (tuple, list)):
+        return item, None
+    if isinstance(item, (tuple, list)):
+        raise DataError(
+            f"{name} gave a {type(item).__name__} of {len(item)} items for a batch; it must give "
+            "(features, labels). Put several features into one dict."
+        )
+    return item, None
+
+
+def open_input(
+    source: Any,
+    definition: Definition,
+    mode: str,
+    *,
+    params: Any,
+    config: Any,
+    batch_size: int,
+    seed: int = 0,
+    epochs: float | None = 1,
+    limit: int | None = None,
+    prefetch: int = 2,
+) -> Input:
+    """Make an `Input` of what the user gave.
+
+    Args:
+      source: a path to records, `Records`, or an input_fn that returns one of these or an
+        iterable of (features, labels).
+      definition: its `input_fn(records)` applies to records.
+      mode, params, config: what an input_fn may ask for.
+      batch_size, seed, epochs, limit, prefetch: see `RecordInput`; they count for records only.
+
+    Raises:
+      DataError: the source is empty or none of these.
+      DefinitionError: an input_fn's arguments can't be given.
+    """
+    offered = {"params": params, "mode": mode, "config": config}
+    name = "input_fn"
+    if callable(source) and not isinstance(source, (str, Path, Records)):
+        matched = Matched(source, ("params", "mode", "config"), what="input_fn")
+        name = f"input_fn {where(source)}"
+        source = matched(offered)
+    if isinstance(source, (str, Path)):
+        source = Records(source)
+    if isinstance(source, Records) or hasattr(source, "gather"):
+        return _record_input(
+            source,
+            definition,
+            mode,
+            offered,
+            batch_size=batch_size,
+            seed=seed,
+            epochs=epochs,
+            limit=limit,
+            prefetch=prefetch,
+        )
+    if isinstance(source, tuple) and len(source) == 2 and isinstance(source[0], (Tensor, Mapping)):
+        source = [source]  # one batch, as an input_fn of TensorFlow 1 would return it
+    if not isinstance(source, Iterable) or isinstance(source, (Mapping, Tensor)):
+        raise DataError(
+            f"{name} returned a {type(source).__name__}. It must return an iterable of "
+            "(features, labels), such as a list, a generator or a torch DataLoader, or a path to "
+            "records."
+        )
+    return IterableInput(source, name, labelled=mode != ModeKeys.PREDICT)
+
+
+def _record_input(
+    records: Any,
+    definition: Definition,
+    mode: str,
+    offered: Mapping[str, Any],
+    *,
+    batch_size: int,
+    seed: int,
+    epochs: float | None,
+    limit: int | None,
+    prefetch: int,
+) -> RecordInput:
+    if len(records) == 0:
+        raise DataError(
+            f"{records.path} holds no records, so there is nothing to "
+            f"{_VERBS[mode]}. Prepare it from files that have examples."
+        )
+    if definition.schema is not None:
+        _check_schema(records, definition)
+    input_fn = None
+    matched = definition.input_fn
+    if matched is not None:
+        settings = definition.params.get("input_fn")
+
+        def input_fn(rows: Any) -> Any:
+            result = matched({"records": rows, **offered}, settings)
+            return split_pair(result, "input_fn", labelled=mode != ModeKeys.PREDICT)
+
+    return RecordInput(
+        records,
+        batch_size=batch_size,
+        input_fn=input_fn,
+        shuffle=mode == ModeKeys.TRAIN and limit is None,
+        seed=seed,
+        epochs=epochs,
+        limit=limit,
+        prefetch=prefetch,
+    )
+
+
+_VERBS = {ModeKeys.TRAIN: "train on", ModeKeys.EVAL: "evaluate", ModeKeys.PREDICT: "predict"}
+
+
+def _check_schema(records: Any, definition: Definition) -> None:
+    schema = definition.schema
+    assert schema is not None
+    differences = []
+    for field in schema.fields:
+        found = records.schema.get(field.name)
+        if found is None:
+            differences.append(f"'{field.name}' is not in the records")
+        elif (found.shape, found.dtype) != (field.shape, field.dtype):
+            differences.append(f"data_schema has {field}; the records have {found}")
+    if differences:
+        raise DefinitionError(
+            f"{records.path} does not match the data_schema of {definition.name}: "
+            f"{'; '.join(differences)}. Change data_schema, or prepare the records again with it."
+        )

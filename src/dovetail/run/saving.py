@@ -1,0 +1,90 @@
+"""A program's state to a checkpoint and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dovetail.definition.modes import ModeKeys
+from dovetail.errors import CheckpointError, NanLossError
+from dovetail.program.program import Program
+from dovetail.run import checkpoint
+from dovetail.run.checkpoint import Checkpoint
+from dovetail.run.optimizer_state import optimizer_state, restore_optimizer
+
+
+def save(program: Program, model_dir: Path) -> Path:
+    """Save a program's parameters, optimizers, step and position.
+
+    Raises:
+      NanLossError: a parameter is not finite; nothing is saved, so the last good checkpoint stays.
+      CheckpointError: it could not be written.
+    """
+    _refuse_non_finite(program)
+    flat: dict[str, Any] = {}
+    for name, optimizer in program.optimizers.items():
+        for key, value in optimizer_state(program.network, optimizer).items():
+            flat[f"{name}/{key}"] = value
+    return checkpoint.save(
+        model_dir,
+        program.global_step,
+        program.state(),
+        flat,
+        {"position": program.position, "seed": program.seed},
+    )
+
+
+def restore(program: Program, saved: Checkpoint) -> None:
+    """Put a checkpoint's state into a built program.
+
+    A program built for prediction takes the parameters that it has, and no optimizer state.
+
+    Raises:
+      CheckpointError: names or shapes differ, all of which are listed; nothing is changed.
+    """
+    own = program.state()
+    found = saved.model
+    if program.built_in != ModeKeys.TRAIN:
+        found = {name: tensor for name, tensor in found.items() if name in own}
+    difference = checkpoint.compare_names(
+        {name: tuple(t.shape) for name, t in own.items()},
+        {name: tuple(t.shape) for name, t in found.items()},
+    )
+    if difference is not None:
+        raise CheckpointError(
+            f"The checkpoint {saved.path} is of another definition than "
+            f"{program.definition.name}:\n{difference}\n"
+            "Use the definition that it was trained with, or another model_dir."
+        )
+    with torch.no_grad():
+        for name, tensor in own.items():
+            tensor.copy_(found[name])
+    if program.built_in == ModeKeys.TRAIN and saved.optimizer:
+        for name, optimizer in program.optimizers.items():
+            prefix = f"{name}/"
+            restore_optimizer(
+                program.network,
+                optimizer,
+                {k.removeprefix(prefix): v for k, v in saved.optimizer.items() if k.startswith(prefix)},
+                settings=False,
+            )
+    program.global_step = saved.step
+    program.position = int(saved.state.get("position") or 0)
+
+
+def step_of(path: Path) -> int:
+    """Return the step of a checkpoint's directory, which is its name."""
+    return int(path.name)
+
+
+def _refuse_non_finite(program: Program) -> None:
+    for name, tensor in program.network.named_parameters():
+        if not bool(torch.isfinite(tensor.detach()).all()):
+            raise NanLossError(
+                f"The parameter '{name}' is not finite after step {program.global_step}. Nothing "
+                "is saved: the checkpoint before stays as it is. Lower the learning rate, or clip "
+                "gradients (optimizers.Adam(..., clip_norm=1.0)).",
+                program.global_step,
+            )

@@ -1,0 +1,260 @@
+"""Training: one function, in the order in which things happen."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dovetail.errors import DataError, NanLossError
+from dovetail.program.program import Program
+from dovetail.program.randomness import kept_generators, seeded
+from dovetail.run import checkpoint, saving, signals
+from dovetail.run.config import RunConfig
+from dovetail.run.hooks import Hook, Run, SavingListener
+from dovetail.run.inputs import Input
+from dovetail.run.measures import measured, write_summaries
+from dovetail.run.progress import Progress
+from dovetail.run.summaries import SummaryWriter
+
+
+@dataclass(frozen=True)
+class Trained:
+    """How a call of `train` ended.
+
+    Attributes:
+      step: the number of finished steps, those of earlier calls included.
+      steps: how many of them this call took.
+      position: examples consumed since the beginning of the run.
+      loss: of the last step; nan if none was taken.
+      checkpoint: the last one saved.
+      why: "max_steps", "input ended", "hook" or "nothing to do".
+    """
+
+    step: int
+    steps: int
+    position: int
+    loss: float
+    checkpoint: Path | None
+    why: str
+
+
+def train(
+    program: Program,
+    source: Input,
+    *,
+    model_dir: Path,
+    config: RunConfig,
+    last_step: int | None = None,
+    hooks: Sequence[Hook] = (),
+    listeners: Sequence[SavingListener] = (),
+    live: Path | None = None,
+) -> Trained:
+    """Train a program until `last_step` or the input's end, going on from the last checkpoint.
+
+    Args:
+      program: built or not; its state is that of checkpoint `live`, if that is given.
+      source: the batches.
+      model_dir: holds checkpoints and event logs; the newest checkpoint is gone on from.
+      config: when to save, log and show.
+      last_step: the global step to end at; None: where the input ends.
+      hooks: called at each step.
+      listeners: told of each checkpoint.
+      live: the checkpoint whose state the program has already, so that it need not be read.
+
+    Raises:
+      NanLossError: the loss is not finite; the last good checkpoint is kept.
+      DataError: the input has no batch.
+      KeyboardInterrupt, SystemExit: a signal came; the step was finished and its state saved.
+    """
+    progress = Progress(config.progress, every=config.log_step_count_steps)
+    newest = checkpoint.latest(model_dir)
+    restored = None
+    if newest is not None and newest != live:
+        restored = checkpoint.latest_good(model_dir, progress.note)
+        newest = restored.path if restored is not None else None
+    step, position = _standing(program, newest, restored)
+    if last_step is not None and step >= last_step:
+        return Trained(step, 0, position, math.nan, newest, "nothing to do")
+    if position and not source.positioned:
+        progress.note(
+            f"{source.name} can't be positioned, so it starts from its beginning, not from where "
+            f"the run stood at step {step}. Train on records for an exact resume."
+        )
+    first_step = step
+    run = Run(program, model_dir, step)
+    watch = _LossWatch(program.device, source.name)
+    loss: Tensor = torch.tensor(math.nan)
+    saved_at, saved_time = -1, time.monotonic()
+    why = "input ended"
+
+    def save() -> None:
+        nonlocal newest, saved_at, saved_time
+        watch.check(newest)
+        newest = saving.save(program, model_dir)
+        saved_at, saved_time = step, time.monotonic()
+        checkpoint.prune(model_dir, config.keep_checkpoint_max, current=newest)
+        for listener in listeners:
+            listener.after_save(newest, step)
+
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(kept_generators())
+        stack.enter_context(_deterministic(config.deterministic))
+        stop = stack.enter_context(signals.noticed())
+        with seeded(program.seed):
+            batches = stack.enter_context(contextlib.closing(source.batches(position)))
+            fed = next(batches, None)
+        if fed is None:
+            if step == 0:
+                raise DataError(f"{source.name} gave no batch, so there is nothing to train on.")
+            return Trained(step, 0, position, math.nan, newest, "nothing to do")
+        if not program.built:
+            program.build(fed.features, fed.labels)
+        if restored is not None:
+            saving.restore(program, restored)
+        writer = stack.enter_context(contextlib.closing(SummaryWriter(model_dir, start_step=step)))
+        stack.enter_context(contextlib.closing(progress))
+        progress.start(step, _planned(source, fed.count, step, position, last_step))
+        if step == 0 and newest is None:
+            save()
+        for hook in hooks:
+            hook.begin(run)
+        rate_from, rate_examples = time.monotonic(), 0
+        while fed is not None:
+            for hook in hooks:
+                hook.before_step(run)
+            summary = (step + 1) % config.save_summary_steps == 0 or step == 0
+            output = program.train_step(
+                fed.features, fed.labels, parts=config.parts, summary=summary
+            )
+            step, position = step + 1, fed.position_after
+            run.step, program.position = step, position
+            loss = output["loss"]
+            watch.add(step, position - fed.count, position, loss, newest)
+            rate_examples += fed.count
+            if summary:
+                now = time.monotonic()
+                scalars = measured(program, output, loss, fed.count)
+                scalars["examples_per_sec"] = rate_examples / max(now - rate_from, 1e-9)
+                writer.scalars(scalars, step)
+                write_summaries(writer, output.get("summaries", {}), step)
+                rate_from, rate_examples = now, 0
+            progress.step(step, fed.count, loss)
+            for hook in hooks:
+                hook.after_step(run, output)
+            if last_step is not None and step >= last_step:
+                why = "max_steps"
+                break
+            if run.stopping or stop.signal is not None:
+                why = "hook"
+                break
+            if _save_due(config, step, saved_time):
+                save()
+            try:
+                fed = next(batches, None)
+            except BaseException:
+                save()  # the input failed, the state is whole
+                raise
+        if saved_at != step:
+            save()
+        for hook in hooks:
+            hook.end(run)
+        writer.flush()
+        progress.finish(step, loss)
+        stop.take_effect()
+    return Trained(step, step - first_step, position, float(loss), newest, why)
+
+
+def _standing(
+    program: Program, newest: Path | None, restored: checkpoint.Checkpoint | None
+) -> tuple[int, int]:
+    """Return the step and position that the run goes on from."""
+    if newest is None:
+        return 0, 0
+    if restored is None:
+        return program.global_step, program.position
+    return restored.step, int(restored.state.get("position") or 0)
+
+
+def _planned(
+    source: Input, batch: int, step: int, position: int, last_step: int | None
+) -> int | None:
+    """Return the step at which the run will end, as far as that is known."""
+    if source.total is None or batch == 0:
+        return last_step
+    ends = step + math.ceil(max(source.total - position, 0) / batch)
+    return ends if last_step is None else min(ends, last_step)
+
+
+def _save_due(config: RunConfig, step: int, saved_time: float) -> bool:
+    if config.save_checkpoints_steps is not None:
+        return step % config.save_checkpoints_steps == 0
+    assert config.save_checkpoints_secs is not None
+    return time.monotonic() - saved_time >= config.save_checkpoints_secs
+
+
+class _LossWatch:
+    """Finds the first loss that is not finite, without waiting for an accelerator at each step.
+
+    On the CPU each loss is looked at once; elsewhere they are gathered and looked at together.
+    """
+
+    def __init__(self, device: torch.device, source: str, every: int = 50) -> None:
+        self.at_once = device.type == "cpu"
+        self.source = source
+        self.every = every
+        self.seen: list[tuple[int, int, int]] = []
+        self.losses: list[Tensor] = []
+
+    def add(self, step: int, start: int, stop: int, loss: Tensor, newest: Path | None) -> None:
+        if self.at_once:
+            value = loss.item()
+            if not math.isfinite(value):
+                raise self._error(value, step, start, stop, newest)
+            return
+        self.seen.append((step, start, stop))
+        self.losses.append(loss)
+        if len(self.seen) >= self.every:
+            self.check(newest)
+
+    def check(self, newest: Path | None) -> None:
+        if not self.losses:
+            return
+        values = torch.stack(self.losses).tolist()
+        for value, seen in zip(values, self.seen, strict=True):
+            if not math.isfinite(value):
+                raise self._error(value, *seen, newest)
+        self.seen.clear()
+        self.losses.clear()
+
+    def _error(
+        self, value: float, step: int, start: int, stop: int, newest: Path | None
+    ) -> NanLossError:
+        kept = f" The last good checkpoint is {newest}." if newest is not None else ""
+        return NanLossError(
+            f"The loss is {value} at step {step}, on the batch of examples {start} to {stop - 1} "
+            f"of {self.source}. Training stopped.{kept} Look at that batch for values that are "
+            "not finite, lower the learning rate, or clip gradients "
+            "(optimizers.Adam(..., clip_norm=1.0)).",
+            step,
+        )
+
+
+@contextlib.contextmanager
+def _deterministic(wanted: bool) -> Iterator[None]:
+    if not wanted:
+        yield
+        return
+    before: Any = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
