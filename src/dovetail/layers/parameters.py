@@ -80,6 +80,8 @@ def positive(value: Any, what: str) -> int:
 
 def sizes(value: Any, count: int, what: str) -> tuple[int, ...]:
     """Return a size per dimension from one number or from a sequence of `count` numbers."""
+    if type(value) is int and value > 0:  # the quick way for what is nearly always given
+        return (value,) * count
     if isinstance(value, (tuple, list)):
         if len(value) != count:
             raise DefinitionError(
