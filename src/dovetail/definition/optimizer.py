@@ -227,9 +227,7 @@ def set_learning_rates(
     Returns:
       The base learning rate of the step.
     """
-    rate = description.learning_rate
-    if rate is not None and callable(rate):
-        rate = float(rate(step))
+    rate = rate_at(description.learning_rate, step)
     for torch_group in torch_optimizer.param_groups:
         own = rate
         if description.groups and torch_group.get(RULE, -1) >= 0:
