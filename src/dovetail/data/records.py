@@ -1,0 +1,225 @@
+"""Reading records: a set of memory-mapped Arrow files, from which batches are gathered."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dovetail.data.columns import Column, FixedColumn, VaryingColumn
+from dovetail.data.manifest import CURE, Manifest, read_manifest
+from dovetail.data.order import permuted
+from dovetail.data.rows import Rows
+from dovetail.data.schema import Schema
+from dovetail.data.shards import DamagedBlockError, Shards
+from dovetail.errors import DataError
+
+Indices = np.ndarray | Sequence[int]
+
+
+class Records:
+    """A set of records on disk, or some of its rows.
+
+    Args:
+      path: the folder that `dovetail prepare` (or `RecordWriter`) wrote.
+
+    Raises:
+      DataError: if the folder is no whole record set, or a shard is missing, cut short or damaged
+        where that can be seen without reading it all. The rest is checked, block by block, when
+        it is first read in each process; see `verify` to check all of it at once.
+
+    Attributes:
+      path: the folder, absolute.
+      manifest: what the folder holds.
+
+    >>> import tempfile
+    >>> from dovetail.data.record_writer import RecordWriter
+    >>> from dovetail.data.schema import Field
+    >>> place = Path(tempfile.mkdtemp()) / "records"
+    >>> with RecordWriter(place, Schema([Field("x", (), "int64")])) as writer:
+    ...     for number in range(10):
+    ...         writer.append({"x": number * number})
+    >>> Records(place).gather([3, 1])["x"]
+    array([9, 1])
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(os.path.abspath(path))
+        self.manifest: Manifest = read_manifest(self.path)
+        entries = self.manifest.shards
+        ends = np.cumsum([entry.rows for entry in entries], dtype=np.int64)
+        self._shard_ends = ends
+        self._first_rows = ends - np.array([entry.rows for entry in entries], np.int64)
+        self._selected: np.ndarray | None = None  # of a view: its rows' numbers in the whole set
+        self._length = self.manifest.rows
+        self._shards = Shards(self.path, entries)
+        self._columns: dict[str, FixedColumn | VaryingColumn] = {}
+        for field in self.schema.fields:
+            kind = FixedColumn if field.kind == "fixed" else VaryingColumn
+            self._columns[field.name] = kind(field, self._shards, entries, self._first_rows)
+        try:
+            self._shards.touch_bounds()
+        except DamagedBlockError as damage:
+            raise self._damage(damage) from None
+
+    @property
+    def schema(self) -> Schema:
+        """The fields of every row."""
+        return self.manifest.schema
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What was kept beside the rows, such as {"classes": [...]}; a copy."""
+        return copy.deepcopy(dict(self.manifest.metadata))
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256, hexadecimal, of the manifest, and of which rows these are, if not all."""
+        if self._selected is None:
+            return self.manifest.fingerprint
+        rows = self._selected.astype("<i8").tobytes()
+        return hashlib.sha256(bytes.fromhex(self.manifest.fingerprint) + rows).hexdigest()
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __repr__(self) -> str:
+        return f"Records({str(self.path)!r}: {self._length} rows; {self.schema})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _opened, (str(self.path), self._selected)
+
+    def gather(self, indices: Indices) -> dict[str, Column]:
+        """Copy some rows out of the shards, in the order asked for.
+
+        Args:
+          indices: int [n], each from 0 to len - 1; a row may be asked for more than once.
+
+        Returns:
+          for each field an array [n, *shape], or, where rows differ in length, a list of n
+          arrays (text and bytes of shape []: of str or bytes). They are fresh copies.
+
+        Raises:
+          IndexError: if a row does not exist.
+          DataError: if the bytes of a row asked for are damaged.
+        """
+        rows = np.ascontiguousarray(indices, dtype=np.int64)
+        if rows.size == 0:
+            return self._nothing()
+        # Seen as unsigned, a negative number is a huge one: one comparison for both bounds.
+        if rows.ndim != 1 or rows.view(np.uint64).max() >= self._length:
+            raise IndexError(
+                f"rows must be a list of numbers from 0 to {self._length - 1}; got {indices!r}"
+            )
+        if self._selected is not None:
+            rows = self._selected[rows]
+        shard: np.ndarray | int = 0
+        if len(self._shard_ends) > 1:
+            shard = np.searchsorted(self._shard_ends, rows, "right")
+        try:
+            return {name: column.gather(rows, shard) for name, column in self._columns.items()}
+        except DamagedBlockError as damage:
+            raise self._damage(damage) from None
+
+    def rows(self, indices: Indices) -> Rows:
+        """Copy some rows out, as `input_fn(records)` takes them.
+
+        Args:
+          indices: as for `gather`.
+        """
+        return Rows(self.gather(indices))
+
+    def select(self, indices: Indices) -> Records:
+        """Give a view that has only some rows, in the order given; it shares the mapping.
+
+        Args:
+          indices: int [n], rows of these records.
+        """
+        rows = np.array(indices, dtype=np.int64).reshape(-1)
+        if len(rows) and rows.view(np.uint64).max() >= self._length:
+            raise IndexError(f"rows must be numbers from 0 to {self._length - 1}")
+        view = copy.copy(self)
+        view._selected = rows if self._selected is None else self._selected[rows]
+        view._selected.flags.writeable = False
+        view._length = len(rows)
+        return view
+
+    def split(self, fractions: Mapping[str, float], seed: int = 0) -> dict[str, Records]:
+        """Divide the rows at random into named views, no row in two of them.
+
+        Args:
+          fractions: name -> share of the rows; together at most 1.
+          seed: which division; the same seed and number of rows divide alike always.
+
+        Returns:
+          name -> view, its rows in the order in which they are stored.
+
+        Raises:
+          DataError: if a share is not above 0, or they sum to more than 1.
+        """
+        shares = list(fractions.values())
+        if not shares or min(shares) <= 0 or sum(shares) > 1 + 1e-9:
+            raise DataError(
+                "split takes shares above 0 that sum to at most 1, such as "
+                f'{{"train": 0.9, "test": 0.1}}; got {dict(fractions)}.'
+            )
+        order = permuted(seed, 0, self._length, np.arange(self._length))
+        bounds = [round(self._length * min(share, 1)) for share in np.cumsum([0.0, *shares])]
+        return {
+            name: self.select(np.sort(order[low:high]))
+            for name, low, high in zip(fractions, bounds[:-1], bounds[1:], strict=True)
+        }
+
+    def where(self, index: int) -> str:
+        """Say where a row is stored: the shard's file, and the row in it.
+
+        Args:
+          index: a row of these records.
+        """
+        row = int(index) if self._selected is None else int(self._selected[index])
+        shard = int(np.searchsorted(self._shard_ends, row, "right"))
+        within = row - int(self._first_rows[shard])
+        return f"{self.manifest.shards[shard].file} row {within}"
+
+    def verify(self) -> None:
+        """Read every byte of every shard and compare it with the manifest's checksums.
+
+        Raises:
+          DataError: naming each damaged place.
+        """
+        found = self._shards.damaged()
+        if found:
+            places = "\n".join(f"  {self._place(damage)}" for damage in found[:20])
+            more = f"\n  and {len(found) - 20} more" if len(found) > 20 else ""
+            raise DataError(f"{self.path} is damaged:\n{places}{more}\n{CURE}")
+
+    def _nothing(self) -> dict[str, Column]:
+        example = self.schema.example(0)
+        return {f.name: example[f.name] if f.kind == "fixed" else [] for f in self.schema.fields}
+
+    def _damage(self, damage: DamagedBlockError) -> DataError:
+        return DataError(f"{self.path / self._place(damage)}. Nothing of them was used. {CURE}")
+
+    def _place(self, damage: DamagedBlockError) -> str:
+        entry = self.manifest.shards[damage.shard]
+        holds: list[str] = []
+        for name, column in self._columns.items():
+            span = column.rows_at(damage.shard, damage.begin, damage.end, entry.rows)
+            if span:
+                holds.append(f"rows {span[0]} to {span[1]} of field '{name}'")
+        what = ", ".join(holds) or "the description of the file"
+        return (
+            f"{entry.file} is damaged: its bytes {damage.begin} to {damage.end - 1} are not those "
+            f"that were written; they hold {what} (the shard's rows; its first is row "
+            f"{int(self._first_rows[damage.shard])} of the set)"
+        )
+
+
+def _opened(path: str, selected: np.ndarray | None) -> Records:
+    records = Records(path)
+    return records if selected is None else records.select(selected)

@@ -1,0 +1,164 @@
+"""All shards of a record set in one range of addresses, each block checked before it is used.
+
+One range, so that a batch is one gather however many shards its rows lie in. Shards begin at
+multiples of the checksums' block size, so that a block's number is an address divided.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import weakref
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from dovetail.data.manifest import BLOCK_BYTES, CURE, Shard
+from dovetail.errors import DataError
+
+_BLOCK_SHIFT = BLOCK_BYTES.bit_length() - 1
+_MAP_FIXED = 0x10  # the same on Linux and macOS; Python's mmap module does not have it
+
+
+class DamagedBlockError(Exception):
+    """A block's bytes are not those that were written.
+
+    Attributes:
+      shard: position of the shard in the manifest.
+      begin, end: which bytes of its file.
+    """
+
+    def __init__(self, shard: int, begin: int, end: int) -> None:
+        super().__init__(shard, begin, end)
+        self.shard, self.begin, self.end = shard, begin, end
+
+
+class Shards:
+    """The bytes of a record set's shards, mapped and checked at first touch in this process.
+
+    Args:
+      directory: where the files are.
+      shards: what the manifest says of them.
+
+    Raises:
+      DataError: if a file is missing or of another size than the manifest records.
+
+    Attributes:
+      memory: every byte, uint8; not to be written to, nor given to a user.
+      starts: int64, where in `memory` each shard begins.
+      unchecked: how many blocks were not touched yet; at 0, `touch` costs nothing.
+    """
+
+    def __init__(self, directory: Path, shards: tuple[Shard, ...]) -> None:
+        blocks = np.array([-(-shard.bytes // BLOCK_BYTES) for shard in shards], np.int64)
+        ends = np.cumsum(blocks)
+        self._shards = shards
+        self._first_blocks = ends - blocks
+        self.starts = self._first_blocks * BLOCK_BYTES
+        self.memory = _map(directory, shards, self.starts, int(blocks.sum()) * BLOCK_BYTES)
+        self._checksums = np.array([crc for shard in shards for crc in shard.blocks], np.uint32)
+        assert len(self._checksums) == blocks.sum()
+        self._checked = np.zeros(len(self._checksums), bool)
+        self.unchecked = len(self._checked)
+
+    def touch(self, begin: np.ndarray, end: np.ndarray) -> None:
+        """Check the blocks of some ranges of `memory` that were not checked before.
+
+        Args:
+          begin, end: int64, the ranges' bounds; a range may be empty.
+
+        Raises:
+          DamagedBlockError: at the first block whose checksum is wrong.
+        """
+        if not self.unchecked:
+            return
+        if not (begin < end).all():
+            begin, end = begin[begin < end], end[begin < end]
+        if not len(begin):
+            return
+        first, last = begin >> _BLOCK_SHIFT, (end - 1) >> _BLOCK_SHIFT
+        spans = int((last - first).max())
+        if spans <= 1 and (self._checked[first] & self._checked[last]).all():
+            return
+        # Every block of every range: the first, the next, ... as far as each range goes.
+        steps = [first[last >= first + step] + step for step in range(spans + 1)]
+        wanted = np.unique(np.concatenate(steps))
+        for block in wanted[~self._checked[wanted]].tolist():
+            self._check(block)
+        self.unchecked = int(np.count_nonzero(~self._checked))
+
+    def touch_bounds(self) -> None:
+        """Check each shard's first and last block, where Arrow keeps what describes the file."""
+        for shard, start in zip(self._shards, self.starts.tolist(), strict=True):
+            edges = np.array([start, start + shard.bytes - 1], np.int64)
+            self.touch(edges, edges + 1)
+
+    def damaged(self) -> list[DamagedBlockError]:
+        """Read every block again and give those that are damaged, in order."""
+        found: list[DamagedBlockError] = []
+        for block in range(len(self._checked)):
+            try:
+                self._check(block)
+            except DamagedBlockError as error:
+                found.append(error)
+        self.unchecked = int(np.count_nonzero(~self._checked))
+        return found
+
+    def _check(self, block: int) -> None:
+        shard = int(np.searchsorted(self._first_blocks, block, "right")) - 1
+        begin = (block - int(self._first_blocks[shard])) * BLOCK_BYTES
+        end = min(begin + BLOCK_BYTES, self._shards[shard].bytes)
+        start = int(self.starts[shard])
+        if zlib.crc32(self.memory.data[start + begin : start + end]) != self._checksums[block]:
+            self._checked[block] = False
+            raise DamagedBlockError(shard, begin, end)
+        self._checked[block] = True
+
+
+def _map(directory: Path, shards: tuple[Shard, ...], starts: np.ndarray, size: int) -> np.ndarray:
+    """Reserve one range of addresses and map each file at its place in it, for reading."""
+    if not shards:
+        return np.empty(0, np.uint8)
+    base = _mmap(None, size, 0, mmap.MAP_PRIVATE | mmap.MAP_ANON, -1)
+    holder = (ctypes.c_uint8 * size).from_address(base)
+    # The range goes with the last array over it. Not at exit, when threads may still be reading.
+    weakref.finalize(holder, _libc().munmap, base, size).atexit = False
+    for shard, start in zip(shards, starts.tolist(), strict=True):
+        path = directory / shard.file
+        try:
+            handle = os.open(path, os.O_RDONLY)
+        except FileNotFoundError:
+            raise DataError(f"{path} is missing; the manifest lists it. {CURE}") from None
+        except OSError as error:
+            raise DataError(f"{path} can't be read: {error.strerror}.") from error
+        try:
+            found = os.fstat(handle).st_size
+            if found != shard.bytes:
+                how = "cut short" if found < shard.bytes else "longer than it was written"
+                raise DataError(
+                    f"{path} is {how}: it has {found} bytes, the manifest records {shard.bytes} "
+                    f"(rows 0 to {shard.rows - 1} of the shard). {CURE}"
+                )
+            _mmap(base + start, found, mmap.PROT_READ, mmap.MAP_SHARED | _MAP_FIXED, handle)
+        finally:
+            os.close(handle)
+    return np.ctypeslib.as_array(holder)
+
+
+def _libc() -> ctypes.CDLL:
+    libc = ctypes.CDLL(None, use_errno=True)
+    address, size, number = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
+    libc.mmap.restype = address
+    libc.mmap.argtypes = (address, size, number, number, number, ctypes.c_int64)
+    libc.munmap.argtypes = (address, size)
+    return libc
+
+
+def _mmap(address: int | None, size: int, protection: int, flags: int, handle: int) -> int:
+    found = _libc().mmap(address, size, protection, flags, handle, 0)
+    if found is None or found == ctypes.c_void_p(-1).value:
+        code = ctypes.get_errno()
+        raise OSError(code, f"mapping {size} bytes: {os.strerror(code)}")
+    return found
