@@ -42,7 +42,7 @@ class RunConfig:
       parts: into how many parts the global batch is cut; their gradients are summed.
       deterministic: use only deterministic algorithms of torch.
       prefetch: how many batches are made ahead of need; 0 makes each when it is needed.
-      progress: show progress; by default a bar on a terminal, and lines elsewhere.
+      progress: show a bar on a terminal, lines elsewhere; True.
       tf_random_seed: another name for seed.
 
     Attributes:
@@ -70,7 +70,7 @@ class RunConfig:
     parts: int
     deterministic: bool
     prefetch: int
-    progress: bool | None
+    progress: bool
     given: frozenset[str] = dataclasses.field(compare=False, repr=False)
 
     def __init__(
@@ -116,7 +116,7 @@ class RunConfig:
             "parts": 1,
             "deterministic": False,
             "prefetch": 2,
-            "progress": None,
+            "progress": True,
         }
         passed: dict[str, Any] = {
             "model_dir": None if model_dir is None else str(model_dir),

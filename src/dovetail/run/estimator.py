@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
@@ -372,10 +373,10 @@ class Estimator:
         resolved = self._resolved
         provenance.record(
             self.model_dir,
-            params=self.params.to_dict(),
+            params=self.params,
             origins=dict(resolved.origins),
-            files=list(self.definition.files),
-            command=list(command) if command is not None else None,
+            files=[*self.definition.files, *_script()],
+            command=list(command) if command is not None else sys.argv,
             seed=self.config.seed,
             extra={
                 "data": source.name,
@@ -407,6 +408,12 @@ def _with_model_dir(resolved: Resolved, model_dir: str | Path | None) -> Resolve
         stacklevel=3,
     )
     return replace(resolved, config=config.replace(model_dir=folder))
+
+
+def _script() -> list[Path]:
+    """Return the script that runs, if there is one."""
+    script = Path(sys.argv[0]) if sys.argv and sys.argv[0] else None
+    return [script] if script is not None and script.suffix == ".py" and script.is_file() else []
 
 
 def _check_steps(steps: int | None, max_steps: int | None) -> None:

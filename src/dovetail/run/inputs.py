@@ -68,7 +68,7 @@ class RecordInput:
         prefetch: int = 2,
     ) -> None:
         if limit is not None and limit < len(records):
-            records = records.take(range(limit))
+            records = records.select(range(limit))
         self.records = records
         self.name = f"records {records.path}"
         self.batch_size = batch_size

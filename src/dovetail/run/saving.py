@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from dovetail.definition.modes import ModeKeys
+from dovetail.definition.optimizers import Custom
 from dovetail.errors import CheckpointError, NanLossError
 from dovetail.program.program import Program
 from dovetail.run import checkpoint
@@ -23,7 +23,7 @@ def save(program: Program, model_dir: Path) -> Path:
       CheckpointError: it could not be written.
     """
     _refuse_non_finite(program)
-    flat: dict[str, Any] = {}
+    flat: dict[str, object] = {}
     for name, optimizer in program.optimizers.items():
         for key, value in optimizer_state(program.network, optimizer).items():
             flat[f"{name}/{key}"] = value
@@ -62,14 +62,17 @@ def restore(program: Program, saved: Checkpoint) -> None:
         for name, tensor in own.items():
             tensor.copy_(found[name])
     if program.built_in == ModeKeys.TRAIN and saved.optimizer:
+        described = program.statics(ModeKeys.TRAIN).train_ops
         for name, optimizer in program.optimizers.items():
-            prefix = f"{name}/"
-            restore_optimizer(
-                program.network,
-                optimizer,
-                {k.removeprefix(prefix): v for k, v in saved.optimizer.items() if k.startswith(prefix)},
-                settings=False,
-            )
+            own_state = {
+                key.removeprefix(f"{name}/"): value
+                for key, value in saved.optimizer.items()
+                if key.startswith(f"{name}/")
+            }
+            # Settings of a description are the definition's, so that one that was changed holds;
+            # a factory of the user's may keep state among its settings.
+            custom = isinstance(described[name].optimizer, Custom)
+            restore_optimizer(program.network, optimizer, own_state, settings=custom)
     program.global_step = saved.step
     program.position = int(saved.state.get("position") or 0)
 

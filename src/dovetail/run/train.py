@@ -74,17 +74,18 @@ def train(
       DataError: the input has no batch.
       KeyboardInterrupt, SystemExit: a signal came; the step was finished and its state saved.
     """
-    progress = Progress(config.progress, every=config.log_step_count_steps)
+    mode = "auto" if config.progress else "off"
+    note = Progress("train", mode=mode).note
     newest = checkpoint.latest(model_dir)
     restored = None
     if newest is not None and newest != live:
-        restored = checkpoint.latest_good(model_dir, progress.note)
+        restored = checkpoint.latest_good(model_dir, note)
         newest = restored.path if restored is not None else None
     step, position = _standing(program, newest, restored)
     if last_step is not None and step >= last_step:
         return Trained(step, 0, position, math.nan, newest, "nothing to do")
     if position and not source.positioned:
-        progress.note(
+        note(
             f"{source.name} can't be positioned, so it starts from its beginning, not from where "
             f"the run stood at step {step}. Train on records for an exact resume."
         )
@@ -119,9 +120,16 @@ def train(
             program.build(fed.features, fed.labels)
         if restored is not None:
             saving.restore(program, restored)
-        writer = stack.enter_context(contextlib.closing(SummaryWriter(model_dir, start_step=step)))
-        stack.enter_context(contextlib.closing(progress))
-        progress.start(step, _planned(source, fed.count, step, position, last_step))
+        writer = stack.enter_context(SummaryWriter(model_dir, start_step=step))
+        progress = stack.enter_context(
+            Progress(
+                "train",
+                total=_planned(source, fed.count, step, position, last_step),
+                start=step,
+                every=config.log_step_count_steps,
+                mode=mode,
+            )
+        )
         if step == 0 and newest is None:
             save()
         for hook in hooks:
@@ -146,7 +154,8 @@ def train(
                 writer.scalars(scalars, step)
                 write_summaries(writer, output.get("summaries", {}), step)
                 rate_from, rate_examples = now, 0
-            progress.step(step, fed.count, loss)
+            if progress.due(step):
+                progress.show(step, {"loss": float(loss)}, position)
             for hook in hooks:
                 hook.after_step(run, output)
             if last_step is not None and step >= last_step:
@@ -166,8 +175,7 @@ def train(
             save()
         for hook in hooks:
             hook.end(run)
-        writer.flush()
-        progress.finish(step, loss)
+        progress.close()
         stop.take_effect()
     return Trained(step, step - first_step, position, float(loss), newest, why)
 
