@@ -97,9 +97,9 @@ class Block(Holder):
     checkpointing does in the backward pass.
     """
 
-    def __init__(self, root: list[Store]) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.root = root
+        self.root: list[Store] = []  # its owner's, once it is made
 
     def forward(
         self, function: Callable[..., Any], *args: Any, **kwargs: Any
@@ -261,6 +261,8 @@ def _make(
             )
     if root.device is not None:
         module.to(root.device)  # made on the CPU first, so that every device starts alike
+    if isinstance(module, Block):
+        module.root = owner.root  # type: ignore[assignment]
     stateful = isinstance(module, Block) or any(True for _ in _state(module))
     made = Made(factory, args, kwargs, place)
     if not stateful and not isinstance(args, _Named):
@@ -359,15 +361,14 @@ def block(
       ['residual.fully_connected.weight', 'residual_1.fully_connected.weight']
     """
     frame = current_frame()
-    root = frame.owner.root  # type: ignore[union-attr]
-    module = find(Block, (root,), {}, name, _base_name(function))
+    module = find(Block, (), {}, name, _base_name(function))
     if checkpoint and torch.is_grad_enabled():
         from torch.utils.checkpoint import checkpoint as recompute
 
         result = recompute(module, function, *args, use_reentrant=False, **kwargs)
     else:
         result = module(function, *args, **kwargs)
-    output, regularization, summaries = result  # pyright: ignore[reportGeneralTypeIssues]
+    output, regularization, summaries = result
     frame.regularization.extend(regularization)
     for key, value in summaries.items():
         frame.summaries[key] = value
