@@ -194,7 +194,8 @@ def test_other_number_of_channels_names_both_calls():
     with pytest.raises(DefinitionError) as caught, layers.scope(store):
         layers.conv2d(torch.randn(1, 4, 4, 3), 2, 3)
     message = str(caught.value)
-    assert "in_channels=2" in message and "in_channels=3" in message
+    assert "in_channels=2" in message
+    assert "in_channels=3" in message
     assert message.count("test_convolution.py:") == 2
 
 
