@@ -67,20 +67,21 @@ def roc_area(scores: Tensor, positive: Tensor, weights: Tensor | None = None) ->
     >>> roc_area(torch.tensor([1.0, 1.0]), torch.tensor([True, False])).item()
     0.5
     """
-    if scores.device.type == "mps":  # it has no float64
-        scores, positive = scores.cpu(), positive.cpu()
-        weights = None if weights is None else weights.cpu()
+    # On the CPU: CUDA's cumsum is refused where deterministic algorithms are asked for, and some
+    # devices have no float64.
+    scores, positive = scores.cpu(), positive.cpu()
     if weights is not None:
+        weights = weights.cpu()
         order = weights.argsort()
         order = order[positive[order].to(torch.uint8).argsort(stable=True)]
         order = order[scores[order].argsort(stable=True)]
         weights = weights[order].double()
     else:
         order = scores.argsort()
-        weights = torch.ones(len(order), dtype=torch.float64, device=scores.device)
+        weights = torch.ones(len(order), dtype=torch.float64)
     scores, positive = scores[order], positive[order]
     # The last row of each run of equal scores.
-    ends = torch.ones(len(order), dtype=torch.bool, device=scores.device)
+    ends = torch.ones(len(order), dtype=torch.bool)
     ends[:-1] = scores[1:] != scores[:-1]
     positives = (weights * positive).cumsum(0)[ends]
     negatives = (weights * ~positive).cumsum(0)[ends]
