@@ -141,6 +141,17 @@ def test_auc_of_one_class_is_nan() -> None:
     assert math.isnan(evaluate(metrics.auc, 4, torch.ones(8), torch.rand(8)))
 
 
+def test_a_batch_without_rows_changes_nothing() -> None:
+    empty, y, p = torch.zeros(0), torch.tensor([0, 1]), torch.tensor([0.2, 0.9])
+    for function, expected in ((metrics.auc, 1.0), (metrics.accuracy, 0.0), (metrics.f1, 1.0)):
+        states = MetricSet({"m": function(empty, empty)})
+        states.update({"m": {"labels": empty, "predictions": empty}})
+        if function is not metrics.f1:
+            assert math.isnan(states.compute()["m"])
+        states.update({"m": {"labels": y, "predictions": p if expected else 1 - y}})
+        assert states.compute() == {"m": expected}
+
+
 def test_auc_of_nan_scores_is_refused_with_their_number() -> None:
     scores = torch.tensor([0.1, math.nan, math.nan])
     with pytest.raises(DataError, match="'m': 2 of 3 predictions are nan"):

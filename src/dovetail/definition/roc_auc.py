@@ -67,6 +67,8 @@ def roc_area(scores: Tensor, positive: Tensor, weights: Tensor | None = None) ->
     >>> roc_area(torch.tensor([1.0, 1.0]), torch.tensor([True, False])).item()
     0.5
     """
+    if not len(scores):
+        return torch.tensor(math.nan, dtype=torch.float64)
     # On the CPU: CUDA's cumsum is refused where deterministic algorithms are asked for, and some
     # devices have no float64.
     scores, positive = scores.cpu(), positive.cpu()
