@@ -421,3 +421,71 @@ def test_fake_tensors_build_a_store_without_memory():
         out = net(torch.ones(2, 3))["out"]
     assert out.shape == (2, 3)
     assert names(net.store)[0] == "linear.weight"
+
+
+def test_layers_without_state_of_different_factories_stay_different():
+    with layers.scope() as store:
+        first = layers.layer(lambda: nn.ReLU())
+        second = layers.layer(lambda: nn.Tanh())
+        third = layers.layer(lambda: nn.Linear(3, 3))
+    assert (type(first), type(second), type(third)) == (nn.ReLU, nn.Tanh, nn.Linear)
+
+def test_functions_are_the_same_layer_only_if_what_they_enclose_is():
+    def dropout(p: float):
+        return layers.layer(lambda: nn.Dropout(p))
+
+    with layers.scope():
+        assert dropout(0.1).p == 0.1
+        assert dropout(0.5).p == 0.5
+
+
+def test_instances_without_state_are_used_as_they_are():
+    with layers.scope() as store:
+        assert layers.layer(nn.Dropout(0.1)).p == 0.1
+        assert layers.layer(nn.Dropout(0.5)).p == 0.5
+    assert list(store.children()) == []
+
+
+def test_one_factory_may_make_layers_with_and_without_state():
+    with layers.scope() as store:
+        layers.layer(nn.Sequential)
+        layers.layer(nn.Sequential, nn.Linear(3, 3), name="head")
+        layers.layer(nn.ReLU)
+        layers.layer(nn.Linear, 3, 3, name="relu")
+    assert [n for n, _ in store.named_parameters()] == [
+        "head.0.weight",
+        "head.0.bias",
+        "relu.weight",
+        "relu.bias",
+    ]
+
+
+def test_a_shared_blocks_penalty_counts_once():
+    def dense(x):
+        return layers.fully_connected(x, 3, weights_regularizer=layers.l2_loss)
+
+    with layers.scope() as store:
+        x = layers.block(dense, torch.ones(2, 3), name="shared")
+        layers.block(dense, x, name="shared")
+        total = layers.regularization_loss()
+    weight = store.get_parameter("shared.fully_connected.weight")
+    torch.testing.assert_close(total, (weight**2).sum() / 2)
+
+
+def test_arguments_that_are_arrays_or_tensors_are_compared_by_value():
+    def cross_entropy(weight):
+        return layers.layer(nn.CrossEntropyLoss, weight=weight, name="loss")
+
+    with layers.scope() as store:
+        cross_entropy(torch.ones(3))
+    with layers.scope(store):
+        cross_entropy(torch.ones(3))
+    with layers.scope(store), pytest.raises(DefinitionError, match="layer 'loss' is asked for"):
+        cross_entropy(torch.zeros(3))
+
+
+def test_layers_made_in_a_store_in_eval_mode_are_in_eval_mode():
+    with layers.scope() as store:
+        store.eval()
+        made = layers.layer(nn.Sequential, nn.Linear(3, 3), nn.Dropout(0.5), name="net")
+    assert not made.training

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dovetail.errors import DefinitionError
-from dovetail.layers.store import _call_site as call_site
+from dovetail.layers.calls import call_site
 
 IMAGES = "[batch, height, width, channels]"
 SEQUENCES = "[batch, length, channels]"

@@ -6,8 +6,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dovetail.errors import DefinitionError
+from dovetail.layers.calls import call_site
 from dovetail.layers.inputs import require_batch
-from dovetail.layers.store import _call_site as call_site
 from dovetail.layers.store import current_frame
 
 

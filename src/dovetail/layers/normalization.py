@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dovetail.errors import DefinitionError
+from dovetail.layers.calls import call_site
 from dovetail.layers.inputs import require_features
 from dovetail.layers.parameters import First
-from dovetail.layers.store import _call_site as call_site
 from dovetail.layers.store import find
 
 

@@ -8,7 +8,7 @@ Source: https://www.tensorflow.org/api_docs/python/tf/nn#notes_on_padding_2
 from __future__ import annotations
 
 from dovetail.errors import DefinitionError
-from dovetail.layers.store import _call_site as call_site
+from dovetail.layers.calls import call_site
 
 
 def is_same(padding: str) -> bool:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dovetail.errors import DefinitionError
-from dovetail.layers.store import _call_site as call_site
+from dovetail.layers.calls import call_site
 
 Initializer = Callable[[Tensor], Any]
 """Fills a tensor in place, as the functions of `torch.nn.init` do, or returns its values."""

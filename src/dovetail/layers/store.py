@@ -9,23 +9,19 @@ is a `Frame`; the current frame sits in a thread-local slot, which `torch.compil
 
 from __future__ import annotations
 
-import functools
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dovetail.errors import DefinitionError
+from dovetail.layers.calls import arguments, base_name, call_site, describe, same
 
 _slot = threading.local()
-_LAYERS_FOLDER = str(Path(__file__).parent)
-_TORCH_FOLDER = str(Path(torch.__file__).parent)
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +119,7 @@ def current_frame() -> Frame:
     frame = getattr(_slot, "frame", None)
     if frame is None:
         raise DefinitionError(
-            f"{_call_site()}: layers can only be used inside a model_fn that Dovetail calls. To run "
+            f"{call_site()}: layers can only be used inside a model_fn that Dovetail calls. To run "
             "a model_fn by hand, write `with dovetail.layers.scope(): model_fn(...)`. If this call "
             "stands inside torch.utils.checkpoint, use "
             "`dovetail.layers.block(function, ..., checkpoint=True)` instead."
@@ -199,32 +195,32 @@ def find(
     """Do the work of `layer`; `base` is the name to number from where no name is given."""
     frame = current_frame()
     owner = frame.owner
-    if name is None:
-        base = base or _base_name(factory)
-        if base in owner.stateless:
-            for made, module in owner.stateless[base]:
-                if _same(made.args, args) and _same(made.kwargs, kwargs):
-                    return module
-            return _make(owner, factory, args, kwargs, base)
-        number = frame.counts.get(base, 0)
-        full = base if number == 0 else f"{base}_{number}"
-        while full in owner.made and isinstance(owner.made[full].args, _Named):
-            number += 1  # the user gave this name to another layer
-            full = f"{base}_{number}"
-        found = owner._modules.get(full)
-        if found is None:
-            found = _make(owner, factory, args, kwargs, full)
-            if base in owner.stateless:
-                return found
-        elif not torch.compiler.is_compiling():
+    if name is not None:
+        if name not in owner.made:
+            return _make(owner, factory, _Named(args), kwargs, name, None)
+        if not torch.compiler.is_compiling():
+            _check_same(owner, name, factory, args, kwargs)
+        return owner._modules[name]
+    base = base or base_name(factory)
+    for made, module in owner.stateless.get(base, ()):
+        if same(made.factory, factory) and same(made.args, args) and same(made.kwargs, kwargs):
+            return module
+    number = frame.counts.get(base, 0)
+    full = base if number == 0 else f"{base}_{number}"
+    while full in owner.made and isinstance(owner.made[full].args, _Named):
+        number += 1  # the user gave this name to another layer
+        full = f"{base}_{number}"
+    if isinstance(factory, nn.Module) and not any(True for _ in _state(factory)):
+        return factory.train(owner.training)  # there is nothing to keep
+    if full not in owner.made:
+        found = _make(owner, factory, args, kwargs, full, base)
+        if full not in owner.made:
+            return found  # it has no state, and takes no number
+    else:
+        if not torch.compiler.is_compiling():
             _check_same(owner, full, factory, args, kwargs)
-        frame.counts[base] = number + 1
-        return found
-    found = owner._modules.get(name)
-    if found is None:
-        return _make(owner, factory, _Named(args), kwargs, name)
-    if not torch.compiler.is_compiling():
-        _check_same(owner, name, factory, args, kwargs)
+        found = owner._modules[full]
+    frame.counts[base] = number + 1
     return found
 
 
@@ -235,10 +231,16 @@ class _Named(tuple[Any, ...]):
 
 
 def _make(
-    owner: Holder, factory: Any, args: tuple[Any, ...], kwargs: dict[str, Any], name: str
+    owner: Holder,
+    factory: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    name: str,
+    base: str | None,
 ) -> nn.Module:
+    """Make a layer; `base` is the name it is numbered from, None where the user named it."""
     root: Store = owner.root[0]  # type: ignore[union-attr]
-    place = _call_site()
+    place = call_site()
     if isinstance(factory, nn.Module):
         if args or kwargs:
             raise DefinitionError(
@@ -255,7 +257,7 @@ def _make(
         module = factory(*args, **kwargs)
         if not isinstance(module, nn.Module):
             raise DefinitionError(
-                f"{place}: layer '{name}': {_describe(factory)} returned a "
+                f"{place}: layer '{name}': {describe(factory)} returned a "
                 f"{type(module).__name__}; it must return a torch.nn.Module. For a function of "
                 "tensors use dovetail.layers.block(function, ...)."
             )
@@ -265,13 +267,11 @@ def _make(
         module.root = owner.root  # type: ignore[assignment]
     stateful = isinstance(module, Block) or any(True for _ in _state(module))
     made = Made(factory, args, kwargs, place)
-    if not stateful and not isinstance(args, _Named):
-        known = owner.stateless.setdefault(name, [])
+    module.train(owner.training)
+    if not stateful and base is not None:
+        known = owner.stateless.setdefault(base, [])
         known.append((made, module))
-        number = len(known) - 1
-        while hasattr(owner, child := name if number == 0 else f"{name}_{number}"):
-            number += 1
-        owner.add_module(child, module.train(owner.training))
+        owner.add_module(f"_{base}_{len(known)}", module)  # a child, so that train() reaches it
         return module
     if root.sealed and stateful:
         have = ", ".join(owner.made) or "none"
@@ -294,7 +294,7 @@ def _make(
             f"{place}: the module given as layer '{name}' is already in the program as '{held}'. "
             f"To share it, use the same name."
         )
-    owner.add_module(name, module if stateful else module.train(owner.training))
+    owner.add_module(name, module)
     owner.made[name] = made
     if not root.sealed:
         root.fresh_buffers.extend((b, b.detach().clone()) for b in module.buffers())
@@ -307,22 +307,22 @@ def _check_same(
     made = owner.made[name]
     if isinstance(factory, nn.Module) and factory is not made.factory:
         raise DefinitionError(
-            f"{_call_site()}: layer '{name}' is given another {type(factory).__name__} than at the "
+            f"{call_site()}: layer '{name}' is given another {type(factory).__name__} than at the "
             f"first call ({made.place}). A module made inside model_fn is new at each call, so its "
             f"weights would never be trained. Make it once, outside model_fn, or pass what makes "
             f"it: layers.layer({type(factory).__name__}, ...)."
         )
-    if not _same(made.factory, factory):
+    if not same(made.factory, factory):
         raise DefinitionError(
-            f"{_call_site()}: layer '{name}' is a {_describe(factory)} here, but was a "
-            f"{_describe(made.factory)} at its first call ({made.place}). If they are two layers, "
+            f"{call_site()}: layer '{name}' is a {describe(factory)} here, but was a "
+            f"{describe(made.factory)} at its first call ({made.place}). If they are two layers, "
             "give them two names."
         )
-    if not _same(tuple(made.args), tuple(args)) or not _same(made.kwargs, kwargs):
+    if not same(tuple(made.args), tuple(args)) or not same(made.kwargs, kwargs):
         raise DefinitionError(
-            f"{_call_site()}: layer '{name}' is asked for as "
-            f"{_describe(factory)}({_arguments(args, kwargs)}), but its first call "
-            f"({made.place}) was {_describe(factory)}({_arguments(made.args, made.kwargs)}). If they "
+            f"{call_site()}: layer '{name}' is asked for as "
+            f"{describe(factory)}({arguments(args, kwargs)}), but its first call "
+            f"({made.place}) was {describe(factory)}({arguments(made.args, made.kwargs)}). If they "
             "are two layers, give them two names; if sizes vary between batches, pass fixed ones."
         )
 
@@ -361,15 +361,17 @@ def block(
       ['residual.fully_connected.weight', 'residual_1.fully_connected.weight']
     """
     frame = current_frame()
-    module = find(Block, (), {}, name, _base_name(function))
-    if checkpoint and torch.is_grad_enabled():
+    module = find(Block, (), {}, name, base_name(function))
+    if checkpoint and torch.is_grad_enabled() and not torch.compiler.is_exporting():
         from torch.utils.checkpoint import checkpoint as recompute
 
         result = recompute(module, function, *args, use_reentrant=False, **kwargs)
     else:
         result = module(function, *args, **kwargs)
     output, regularization, summaries = result
-    frame.regularization.extend(regularization)
+    if name is None or f"block {name}" not in frame.regularized:
+        frame.regularization.extend(regularization)  # a shared block counts once
+        frame.regularized.add(f"block {name}")
     for key, value in summaries.items():
         frame.summaries[key] = value
     return output
@@ -378,53 +380,3 @@ def block(
 def _state(module: nn.Module) -> Iterator[Tensor]:
     yield from module.parameters()
     yield from module.buffers()
-
-
-def _base_name(factory: Any) -> str:
-    if isinstance(factory, nn.Module):
-        return type(factory).__name__.lower()
-    while isinstance(factory, functools.partial):
-        factory = factory.func
-    name = getattr(factory, "__name__", None) or type(factory).__name__
-    return "layer" if name == "<lambda>" else name.lower()
-
-
-def _same(a: Any, b: Any) -> bool:
-    """Whether two arguments of a layer are the same; functions made anew are, if their code is."""
-    if a is b:
-        return True
-    if isinstance(a, dict):
-        return isinstance(b, dict) and len(a) == len(b) and all(k in b and _same(v, b[k]) for k, v in a.items())
-    if isinstance(a, (list, tuple)):
-        return isinstance(b, (list, tuple)) and len(a) == len(b) and all(map(_same, a, b))
-    if isinstance(a, functools.partial):
-        return (
-            isinstance(b, functools.partial)
-            and _same(a.func, b.func)
-            and _same(a.args, b.args)
-            and _same(a.keywords, b.keywords)
-        )
-    if hasattr(a, "__code__") and hasattr(b, "__code__"):
-        return a.__code__ is b.__code__
-    if isinstance(a, Tensor) or isinstance(b, Tensor):
-        return isinstance(a, Tensor) and isinstance(b, Tensor) and a.shape == b.shape
-    return bool(a == b)
-
-
-def _describe(factory: Any) -> str:
-    return getattr(factory, "__name__", None) or repr(factory)
-
-
-def _arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
-    return ", ".join([*map(repr, args), *(f"{k}={v!r}" for k, v in kwargs.items())])
-
-
-def _call_site() -> str:
-    """Return `file:line` of the nearest frame that is the user's."""
-    frame = sys._getframe(1)
-    while frame is not None:
-        filename = frame.f_code.co_filename
-        if not filename.startswith((_LAYERS_FOLDER, _TORCH_FOLDER)):
-            return f"{filename}:{frame.f_lineno}"
-        frame = frame.f_back
-    return "model_fn"

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from dovetail.errors import DefinitionError
+from dovetail.layers.calls import call_site
 from dovetail.layers.parameters import Initializer, fill, xavier_uniform, zeros
 from dovetail.layers.regularizers import Regularizer, collect
-from dovetail.layers.store import _call_site as call_site
 from dovetail.layers.store import find
 
 

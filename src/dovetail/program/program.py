@@ -59,7 +59,6 @@ class Program:
         self.execution = execution
         self.network = self._network(config)
         self.built_in: str | None = None
-        self._call: Callable[..., dict[str, Any]] = self.network
         self._compiled: Callable[..., dict[str, Any]] | None = None
         self._optimizers: Optimizers | None = None
         self.position = 0
@@ -135,11 +134,15 @@ class Program:
         network = self.network
         network.mode = mode
         network.train(mode == ModeKeys.TRAIN)
-        with seeded(self.seed), self._precise():
-            output = network(features, labels)
-        if mode == ModeKeys.TRAIN:
-            for name, loss in output.get("train_losses", {}).items():
-                foreign.check_loss(network, name, loss)
+        try:
+            with seeded(self.seed), self._precise():
+                output = network(features, labels)
+            if mode == ModeKeys.TRAIN:
+                for name, loss in output.get("train_losses", {}).items():
+                    foreign.check_loss(network, name, loss)
+        except BaseException:
+            self.network = self._network(network.config)  # no layer of a failed call remains
+            raise
         network.seal()
         self.built_in = mode
 

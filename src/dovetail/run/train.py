@@ -74,18 +74,17 @@ def train(
       DataError: the input has no batch.
       KeyboardInterrupt, SystemExit: a signal came; the step was finished and its state saved.
     """
-    mode = "auto" if config.progress else "off"
-    note = Progress("train", mode=mode).note
+    progress = Progress(config.progress, every=config.log_step_count_steps)
     newest = checkpoint.latest(model_dir)
     restored = None
     if newest is not None and newest != live:
-        restored = checkpoint.latest_good(model_dir, note)
+        restored = checkpoint.latest_good(model_dir, progress.note)
         newest = restored.path if restored is not None else None
     step, position = _standing(program, newest, restored)
     if last_step is not None and step >= last_step:
         return Trained(step, 0, position, math.nan, newest, "nothing to do")
     if position and not source.positioned:
-        note(
+        progress.note(
             f"{source.name} can't be positioned, so it starts from its beginning, not from where "
             f"the run stood at step {step}. Train on records for an exact resume."
         )
@@ -121,15 +120,8 @@ def train(
         if restored is not None:
             saving.restore(program, restored)
         writer = stack.enter_context(SummaryWriter(model_dir, start_step=step))
-        progress = stack.enter_context(
-            Progress(
-                "train",
-                total=_planned(source, fed.count, step, position, last_step),
-                start=step,
-                every=config.log_step_count_steps,
-                mode=mode,
-            )
-        )
+        stack.enter_context(contextlib.closing(progress))
+        progress.start(step, _planned(source, fed.count, step, position, last_step))
         if step == 0 and newest is None:
             save()
         for hook in hooks:
@@ -154,8 +146,7 @@ def train(
                 writer.scalars(scalars, step)
                 write_summaries(writer, output.get("summaries", {}), step)
                 rate_from, rate_examples = now, 0
-            if progress.due(step):
-                progress.show(step, {"loss": float(loss)}, position)
+            progress.step(step, fed.count, loss)
             for hook in hooks:
                 hook.after_step(run, output)
             if last_step is not None and step >= last_step:
@@ -175,7 +166,7 @@ def train(
             save()
         for hook in hooks:
             hook.end(run)
-        progress.close()
+        progress.finish(step, loss)
         stop.take_effect()
     return Trained(step, step - first_step, position, float(loss), newest, why)
 
