@@ -188,9 +188,7 @@ MODEL_FN_ARGUMENTS = ("features", "labels", "mode", "params", "config")
 
 def matched_model_fn(function: Callable[..., Any]) -> Matched:
     """Match model_fn's arguments by name; `features` is the one that it must take."""
-    matched = Matched(
-        function, MODEL_FN_ARGUMENTS, required=("features",), what="model_fn"
-    )
+    matched = Matched(function, MODEL_FN_ARGUMENTS, required=("features",), what="model_fn")
     if matched.defaults:
         names = ", ".join(matched.defaults)
         raise DefinitionError(

@@ -132,9 +132,7 @@ def _read(
         def fresh(params: HParams) -> ModelFn:
             return _lower(execute_again(), params)
 
-        reads_params = any(
-            "params" in (*m.offered[: m.count], *m.names) for m in matched.values()
-        )
+        reads_params = any("params" in (*m.offered[: m.count], *m.names) for m in matched.values())
     prepare = matched.get("prepare_data_for_a_single_file")
     return Definition(
         name=path.stem if path is not None else module.__name__,
@@ -186,7 +184,7 @@ def _find_missing(
 
 
 _HINTS = {
-    "model": "Define `model`: a torch module, or a class or function without arguments that makes one.",
+    "model": "Define `model`: a torch module, or a class or function that makes one.",
     "loss": "Define `loss(output, labels)`: it returns a scalar tensor.",
     "optimizer": "Define `optimizer()`: it returns dovetail.optimizers.SGD(0.1), say.",
 }
@@ -247,7 +245,8 @@ def _lower(module: ModuleType, params: HParams) -> ModelFn:
         return Matched(function, part.offered, positional=part.positional, what=name)
 
     loss_fn, optimizer_fn, metrics_fn = map(matched, ("loss", "optimizer", "eval_metrics_fn"))
-    assert loss_fn is not None and optimizer_fn is not None
+    assert loss_fn is not None
+    assert optimizer_fn is not None
     settings = {name: _settings(params, name) for name in ("loss", "eval_metrics_fn")}
     optimizer = optimizers.as_description(
         optimizer_fn({"params": params}, _settings(params, "optimizer"))

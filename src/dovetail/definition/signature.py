@@ -99,9 +99,13 @@ def _match(
             by_position = max(by_position, positional)
         elif parameter.kind is inspect.Parameter.VAR_KEYWORD:
             names.extend(n for n in offered[by_position:] if n not in names)
-        elif index < positional and parameter.kind is not inspect.Parameter.KEYWORD_ONLY and (
-            parameter.name == offered[index]
-            or (parameter.name not in offered and by_position == index)
+        elif (
+            index < positional
+            and parameter.kind is not inspect.Parameter.KEYWORD_ONLY
+            and (
+                parameter.name == offered[index]
+                or (parameter.name not in offered and by_position == index)
+            )
         ):
             by_position = index + 1
         elif parameter.name in offered:

@@ -116,7 +116,9 @@ def local_files(path: Path) -> tuple[Path, ...]:
 
 def _parse(path: Path) -> ast.Module:
     if path.is_dir():
-        raise DefinitionError(f"{path} is a folder; give the Python file in it that holds the model.")
+        raise DefinitionError(
+            f"{path} is a folder; give the Python file in it that holds the model."
+        )
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -130,7 +132,8 @@ def _parse(path: Path) -> ast.Module:
     except SyntaxError as error:
         line = (error.text or "").strip()
         raise DefinitionError(
-            f"{path}:{error.lineno}: the file does not parse: {error.msg}" + (f": {line}" if line else "")
+            f"{path}:{error.lineno}: the file does not parse: {error.msg}"
+            + (f": {line}" if line else "")
         ) from error
 
 
@@ -159,7 +162,7 @@ def _use_keras_on_torch(path: Path) -> None:
     if keras is None:
         os.environ["KERAS_BACKEND"] = "torch"
         return
-    backend = keras.backend.backend()  # pyright: ignore[reportAttributeAccessIssue]
+    backend = keras.backend.backend()
     if backend != "torch":
         raise DefinitionError(
             f"{path} uses Keras, which is already imported here on its {backend} backend. Set "

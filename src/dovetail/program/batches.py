@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -93,5 +94,5 @@ def cut(features: Any, labels: Any, parts: int) -> list[tuple[Any, Any]]:
 
     return [
         (piece(features, start, stop), piece(labels, start, stop))
-        for start, stop in zip(bounds, bounds[1:], strict=False)
+        for start, stop in itertools.pairwise(bounds)
     ]

@@ -190,7 +190,7 @@ def _tensors(spec: EstimatorSpec, summaries: dict[str, Tensor]) -> dict[str, Any
             else dict(spec.predictions)
         )
     losses: dict[str, Tensor] = {}
-    gradients: dict[str, list[Tensor]] = {}
+    gradients: dict[str, list[Tensor | None]] = {}
     for name, op in train_ops(spec).items():
         grads = op.grads
         if grads is not None:

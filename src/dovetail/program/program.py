@@ -264,7 +264,7 @@ class Program:
             yield
 
 
-_MODE_SALT = {ModeKeys.EVAL: 1, ModeKeys.PREDICT: 2}
+_MODE_SALT: dict[str, int] = {ModeKeys.EVAL: 1, ModeKeys.PREDICT: 2}
 
 
 def choose_device(device: str | torch.device = "auto") -> torch.device:

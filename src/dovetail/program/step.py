@@ -71,7 +71,9 @@ class Optimizers:
             parameters=parameters,
             keys=keys,
             whole=len(train_ops) == 1
-            and all(op.var_list is None and op.given_gradients is None for op in train_ops.values()),
+            and all(
+                op.var_list is None and op.given_gradients is None for op in train_ops.values()
+            ),
         )
 
 
@@ -154,7 +156,8 @@ def _weighted(
         loss = loss + output["loss"].detach() * weight
     if not summed:
         gradients = [p.grad for p in network.parameters() if p.grad is not None]
-        torch._foreach_div_(gradients, total)
+        for gradient in gradients:
+            gradient.div_(total)
         loss = loss / total
     output["loss"] = loss
     return output

@@ -6,9 +6,12 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from dovetail.errors import ParamsError, nearest
+
+Precision = Literal["fp32", "bf16"]
+Execution = Literal["auto", "eager", "compiled"]
 
 _CHOICES = {"precision": ("fp32", "bf16"), "execution": ("auto", "eager", "compiled")}
 _AT_LEAST = {
@@ -65,8 +68,8 @@ class RunConfig:
     keep_checkpoint_max: int
     log_step_count_steps: int
     device: str
-    precision: str
-    execution: str
+    precision: Precision
+    execution: Execution
     parts: int
     deterministic: bool
     prefetch: int
@@ -84,8 +87,8 @@ class RunConfig:
         keep_checkpoint_max: int | None = None,
         log_step_count_steps: int | None = None,
         device: str | None = None,
-        precision: str | None = None,
-        execution: str | None = None,
+        precision: Precision | None = None,
+        execution: Execution | None = None,
         parts: int | None = None,
         deterministic: bool | None = None,
         prefetch: int | None = None,
@@ -210,7 +213,7 @@ def _checked(name: str, value: Any) -> Any:
     if choices is not None and value not in choices:
         raise ParamsError(
             f"RunConfig: {name}={value!r}; it must be one of {', '.join(map(repr, choices))}."
-            f"{nearest(value, choices)}"
+            f"{nearest(str(value), choices)}"
         )
     if name in _AT_LEAST and value < _AT_LEAST[name]:
         raise ParamsError(f"RunConfig: {name}={value}; it must be at least {_AT_LEAST[name]}.")

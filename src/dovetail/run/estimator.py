@@ -20,7 +20,7 @@ from dovetail.program.program import Program, choose_device
 from dovetail.run import checkpoint, predict, provenance, saving
 from dovetail.run.config import RunConfig
 from dovetail.run.evaluate import evaluate
-from dovetail.run.hooks import Hook, SavingListener
+from dovetail.run.hooks import Hook, Run, SavingListener
 from dovetail.run.inputs import Input, open_input
 from dovetail.run.resolve import Resolved, resolve
 from dovetail.run.train import Trained, train
@@ -172,7 +172,7 @@ class Estimator:
             epochs = self._resolved.epochs or 1
         source = self._input(input_fn, ModeKeys.TRAIN, epochs=epochs, limit=limit)
         program = self._program_for(ModeKeys.TRAIN)
-        self._record(source, command)
+        recorder = _Recorder(self.definition, self._resolved, source.name, command or sys.argv)
         live, self._live = self._live, None
         try:
             trained = train(
@@ -181,7 +181,7 @@ class Estimator:
                 model_dir=Path(self.model_dir),
                 config=self.config,
                 last_step=max_steps,
-                hooks=tuple(hooks or ()),
+                hooks=(recorder, *(hooks or ())),
                 listeners=tuple(listeners or ()),
                 live=live,
             )
@@ -314,10 +314,10 @@ class Estimator:
 
     def _program_for(self, mode: str) -> Program:
         program = self._program
-        if program is not None and mode != ModeKeys.PREDICT and program.built:
-            # One that was built without labels lacks what only training or evaluation uses.
-            if program.built_in not in (ModeKeys.TRAIN, mode):
-                program = None
+        # A program built without labels lacks what only training or evaluation uses.
+        fitting = (None, ModeKeys.TRAIN, mode)
+        if program is not None and mode != ModeKeys.PREDICT and program.built_in not in fitting:
+            program = None
         if program is None:
             self._live = None
             config = self.config
@@ -369,20 +369,31 @@ class Estimator:
                 "there, or name another."
             ) from error
 
-    def _record(self, source: Input, command: Sequence[str] | None) -> None:
-        resolved = self._resolved
+
+class _Recorder(Hook):
+    """Writes the record of a run when it begins; one that has nothing left to do leaves none."""
+
+    def __init__(
+        self, definition: Definition, resolved: Resolved, data: str, command: Sequence[str]
+    ) -> None:
+        self.definition = definition
+        self.resolved = resolved
+        self.data = data
+        self.command = list(command)
+
+    def begin(self, run: Run) -> None:
+        values = self.resolved.values()
         provenance.record(
-            self.model_dir,
-            params=self.params,
-            origins=dict(resolved.origins),
+            run.model_dir,
+            params=self.definition.params,
+            origins=dict(self.resolved.origins),
             files=[*self.definition.files, *_script()],
-            command=list(command) if command is not None else sys.argv,
-            seed=self.config.seed,
+            command=self.command,
+            seed=self.resolved.config.seed,
             extra={
-                "data": source.name,
-                "values": {
-                    k: v for k, v in resolved.values().items() if not k.startswith("params.")
-                },
+                "data": self.data,
+                "from_step": run.step,
+                "values": {k: v for k, v in values.items() if not k.startswith("params.")},
             },
         )
 
@@ -427,6 +438,3 @@ def _check_steps(steps: int | None, max_steps: int | None) -> None:
             continue
         if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
             raise ParamsError(f"{name} must be a whole number above 0; it is {value!r}.")
-
-
-

@@ -101,11 +101,11 @@ class IterableInput:
     """
 
     positioned = False
-    total = None
 
     def __init__(self, iterable: Iterable[Any], name: str, *, labelled: bool = True) -> None:
         self.iterable = iterable
         self.name = name
+        self.total: int | None = None
         self.labelled = labelled
 
     def batches(self, position: int) -> Generator[Fed]:
@@ -210,19 +210,19 @@ def _record_input(
         )
     if definition.schema is not None:
         _check_schema(records, definition)
-    input_fn = None
     matched = definition.input_fn
+    mapped: Callable[..., Any] | None = None
     if matched is not None:
         settings = definition.params.get("input_fn")
 
-        def input_fn(rows: Any) -> Any:
+        def mapped(rows: Any) -> Any:
             result = matched({"records": rows, **offered}, settings)
             return split_pair(result, "input_fn", labelled=mode != ModeKeys.PREDICT)
 
     return RecordInput(
         records,
         batch_size=batch_size,
-        input_fn=input_fn,
+        input_fn=mapped,
         shuffle=mode == ModeKeys.TRAIN and limit is None,
         seed=seed,
         epochs=epochs,
@@ -231,7 +231,11 @@ def _record_input(
     )
 
 
-_VERBS = {ModeKeys.TRAIN: "train on", ModeKeys.EVAL: "evaluate", ModeKeys.PREDICT: "predict"}
+_VERBS: dict[str, str] = {
+    ModeKeys.TRAIN: "train on",
+    ModeKeys.EVAL: "evaluate",
+    ModeKeys.PREDICT: "predict",
+}
 
 
 def _check_schema(records: Any, definition: Definition) -> None:

@@ -90,9 +90,7 @@ def resolve(
         take(HParams.from_file(params_file), f"params file {params_file}")
     if params is not None:
         if not isinstance(params, Mapping):
-            raise ParamsError(
-                f"params must be HParams or a dict; it is a {type(params).__name__}."
-            )
+            raise ParamsError(f"params must be HParams or a dict; it is a {type(params).__name__}.")
         take(params, "Python call")
     for text in settings:
         key, equals, value = text.partition("=")
@@ -119,8 +117,7 @@ def resolve(
     for name, value in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size)):
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ParamsError(
-                f"{name} must be a whole number of at least 1; it is {value!r} "
-                f"({origins[name]})."
+                f"{name} must be a whole number of at least 1; it is {value!r} ({origins[name]})."
             )
     max_steps, epochs = _length(merged, origins, flags)
     return Resolved(
