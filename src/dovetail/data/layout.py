@@ -30,7 +30,7 @@ def arrow_schema(schema: Schema) -> pa.Schema:
 
     >>> from dovetail.data.schema import Field, Schema
     >>> arrow_schema(Schema([Field("text", (), "string")])).field("text").type
-    LargeStringType(large_string)
+    DataType(large_string)
     """
     fields = [pa.field(one.name, arrow_type(one), nullable=False) for one in schema.fields]
     return pa.schema(fields, metadata={"dovetail.schema": json.dumps(schema.to_list())})
