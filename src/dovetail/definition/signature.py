@@ -47,7 +47,7 @@ class Matched:
         positional: int = 0,
         what: str | None = None,
     ) -> None:
-        what = what or getattr(function, "__name__", "function")
+        what = what or str(getattr(function, "__name__", "function"))
         if not callable(function):
             raise DefinitionError(
                 f"{what} must be a function; it is a {type(function).__name__}: {function!r}."
@@ -76,11 +76,15 @@ class Matched:
                 )
 
     def __call__(self, values: Mapping[str, Any], settings: Mapping[str, Any] | None = None) -> Any:
-        """Call with `values` (all that is offered) and settings for its own keyword parameters."""
+        """Call with `values` (all that is offered) and settings for its own keyword parameters.
+
+        Of `settings` only what the function declares is passed: they are a section of params, in
+        which it may find more by taking `params`.
+        """
         args = [values[name] for name in self.offered[: self.count]]
         kwargs = {name: values[name] for name in self.names}
-        if settings:
-            kwargs.update(settings)
+        if self.defaults and settings:
+            kwargs.update((name, settings[name]) for name in self.defaults if name in settings)
         return self.function(*args, **kwargs)
 
 
@@ -104,7 +108,12 @@ def _match(
             and parameter.kind is not inspect.Parameter.KEYWORD_ONLY
             and (
                 parameter.name == offered[index]
-                or (parameter.name not in offered and by_position == index)
+                or (
+                    # under a name of the user's own; with a default it is a setting instead
+                    parameter.name not in offered
+                    and by_position == index
+                    and parameter.default is inspect.Parameter.empty
+                )
             )
         ):
             by_position = index + 1

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from dovetail.data.feed import Fed, RecordFeed
+from dovetail.data.feed import Fed, RecordFeed, as_tensors
 from dovetail.data.records import Records
 from dovetail.definition.definition import Definition
 from dovetail.definition.modes import ModeKeys
@@ -111,6 +111,7 @@ class IterableInput:
     def batches(self, position: int) -> Generator[Fed]:
         for item in self.iterable:
             features, labels = split_pair(item, self.name, labelled=self.labelled)
+            features, labels = as_tensors(features), as_tensors(labels)
             examples = count(features, labels)
             position += examples
             yield Fed(features, labels, position, examples)
@@ -210,25 +211,32 @@ def _record_input(
         )
     if definition.schema is not None:
         _check_schema(records, definition)
-    matched = definition.input_fn
-    mapped: Callable[..., Any] | None = None
-    if matched is not None:
-        settings = definition.params.get("input_fn")
-
-        def mapped(rows: Any) -> Any:
-            result = matched({"records": rows, **offered}, settings)
-            return split_pair(result, "input_fn", labelled=mode != ModeKeys.PREDICT)
-
     return RecordInput(
         records,
         batch_size=batch_size,
-        input_fn=mapped,
+        input_fn=_bound_input_fn(definition, mode, offered),
         shuffle=mode == ModeKeys.TRAIN and limit is None,
         seed=seed,
         epochs=epochs,
         limit=limit,
         prefetch=prefetch,
     )
+
+
+def _bound_input_fn(
+    definition: Definition, mode: str, offered: Mapping[str, Any]
+) -> Callable[[Any], Any] | None:
+    """Return the definition's input_fn as a function of the records alone."""
+    matched = definition.input_fn
+    if matched is None:
+        return None
+    settings = definition.params.get("input_fn")
+
+    def input_fn(records: Any) -> Any:
+        result = matched({"records": records, **offered}, settings)
+        return split_pair(result, "input_fn", labelled=mode != ModeKeys.PREDICT)
+
+    return input_fn
 
 
 _VERBS: dict[str, str] = {
