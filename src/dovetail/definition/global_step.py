@@ -23,4 +23,5 @@ def get_global_step() -> Tensor:
         return torch.zeros((), dtype=torch.int64)
     if not isinstance(step, Tensor):
         raise DefinitionError("The name 'global_step' is taken by a layer; rename the layer.")
-    return step
+    # A copy: the program's own tensor moves on at the end of the step, under whatever keeps it.
+    return step.clone()

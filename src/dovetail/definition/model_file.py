@@ -8,6 +8,7 @@ model_fn here; defaults of its functions' own parameters (`optimizer(lr=0.1)`) b
 
 from __future__ import annotations
 
+import copy
 import difflib
 import inspect
 from collections.abc import Callable, Mapping
@@ -24,7 +25,7 @@ from dovetail.definition import optimizers
 from dovetail.definition.definition import Definition, ModelFn, called_by_name, matched_model_fn
 from dovetail.definition.hparams import HParams
 from dovetail.definition.modes import ModeKeys
-from dovetail.definition.signature import Matched
+from dovetail.definition.signature import Matched, where
 from dovetail.definition.source import Outline, execute, outline
 from dovetail.definition.spec import EstimatorSpec
 from dovetail.errors import DefinitionError
@@ -128,9 +129,10 @@ def _read(
 
         reads_params = True
     else:
+        pristine = module.model
 
         def fresh(params: HParams) -> ModelFn:
-            return _lower(execute_again(), params)
+            return _lower(execute_again(), params, pristine)
 
         reads_params = any("params" in (*m.offered[: m.count], *m.names) for m in matched.values())
     prepare = matched.get("prepare_data_for_a_single_file")
@@ -161,7 +163,16 @@ def _find_missing(
         for name in (shape.lines or vars(module))
         if name not in _NAMES and callable(getattr(module, name, None))
     ]
-    if not is_model_fn and not any(name in has for name in _REQUIRED):
+
+    def like(name: str, cutoff: float) -> str | None:
+        """Return the file's own name that is taken for `name` misspelt, if no part is nearer."""
+        near = difflib.get_close_matches(name, own, n=1, cutoff=cutoff)
+        if not near or difflib.get_close_matches(near[0], _NAMES, n=1, cutoff=0.0) != [name]:
+            return None
+        return near[0]
+
+    required = () if is_model_fn else _REQUIRED
+    if required and not any(name in has or like(name, 0.6) for name in required):
         near = difflib.get_close_matches("model_fn", own, n=1, cutoff=0.75)
         hint = f" '{near[0]}' (line {shape.lines.get(near[0])}) looks like it." if near else ""
         problem(
@@ -173,13 +184,12 @@ def _find_missing(
     for name in _PARTS:
         if name in has or (is_model_fn and name in _REQUIRED):
             continue
-        required = name in _REQUIRED
-        near = difflib.get_close_matches(name, own, n=1, cutoff=0.6 if required else 0.85)
-        if near:
-            line = shape.lines.get(near[0])
-            what = "is missing" if required else "is not defined"
-            problem(near[0], f"{name} {what}; '{near[0]}' (line {line}) looks like it, misspelt.")
-        elif required:
+        near = like(name, 0.6 if name in required else 0.85)
+        if near is not None and (name in required or not near.startswith(name)):
+            line = shape.lines.get(near)
+            what = "is missing" if name in required else "is not defined"
+            problem(near, f"{name} {what}; '{near}' (line {line}) looks like it, misspelt.")
+        elif near is None and name in required:
             problem("", f"{name} is missing. {_HINTS[name]}")
 
 
@@ -232,9 +242,15 @@ def _settings(params: HParams, name: str) -> Mapping[str, Any] | None:
     return dict(value) if isinstance(value, HParams) else None
 
 
-def _lower(module: ModuleType, params: HParams) -> ModelFn:
-    """Make the model_fn of a freshly executed model file."""
+def _lower(module: ModuleType, params: HParams, pristine: Any) -> ModelFn:
+    """Make the model_fn of a freshly executed model file.
+
+    `pristine` is the `model` of the file's first execution, which no program has used. A file that
+    imports its model gives the same object again at every execution: then it is copied.
+    """
     network = _make_model(module, params)
+    if network is pristine:
+        network = copy.deepcopy(network)
     call = _FeaturesCall(network)
 
     def matched(name: str) -> Matched | None:
@@ -248,9 +264,11 @@ def _lower(module: ModuleType, params: HParams) -> ModelFn:
     assert loss_fn is not None
     assert optimizer_fn is not None
     settings = {name: _settings(params, name) for name in ("loss", "eval_metrics_fn")}
-    optimizer = optimizers.as_description(
-        optimizer_fn({"params": params}, _settings(params, "optimizer"))
-    )
+    described = optimizer_fn({"params": params}, _settings(params, "optimizer"))
+    try:
+        optimizer = optimizers.as_description(described)
+    except DefinitionError as error:
+        raise DefinitionError(f"{where(optimizer_fn.function)}: {error}") from None
 
     def model_fn(features: Any, labels: Any, mode: Any, params: Any, config: Any) -> EstimatorSpec:
         output = call(layer(network, name="model"), features)
@@ -282,7 +300,7 @@ def _make_model(module: ModuleType, params: HParams) -> nn.Module:
     )
     if not isinstance(made, nn.Module):
         raise DefinitionError(
-            f"{module.__file__}: model() returned a {type(made).__name__}; it must return a torch "
+            f"model: {where(model)} returned a {type(made).__name__}; it must return a torch "
             "module."
         )
     return made

@@ -83,12 +83,13 @@ def execute(path: Path) -> ModuleType:
     sys.path.insert(0, folder)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
-        raise DefinitionError(
-            f"{path}{_line_of(error, path)}: running the file raised "
-            f"{type(error).__name__}: {error}"
-        ) from error
+        if isinstance(error, SystemExit):
+            what = f"ended Python (sys.exit({error.code!r})); keep that under `if __name__ == ...`"
+        else:
+            what = f"raised {type(error).__name__}: {error}"
+        raise DefinitionError(f"{path}{_line_of(error, path)}: running the file {what}") from error
     finally:
         sys.path.remove(folder)
     return module
@@ -135,13 +136,15 @@ def _parse(path: Path) -> ast.Module:
             f"{path}:{error.lineno}: the file does not parse: {error.msg}"
             + (f": {line}" if line else "")
         ) from error
+    except ValueError as error:  # a null byte
+        raise DefinitionError(f"{path}: the file does not parse: {error}") from error
 
 
 def _line_of(error: BaseException, path: Path) -> str:
     lines = [
         frame.lineno
         for frame in traceback.extract_tb(error.__traceback__)
-        if Path(frame.filename) == path
+        if Path(frame.filename).resolve() == path.resolve()
     ]
     return f":{lines[-1]}" if lines else ""
 

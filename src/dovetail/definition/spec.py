@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -124,16 +125,7 @@ def _check_types(spec: EstimatorSpec) -> None:
             _check_metric(name, op, "eval_metric_ops")
     if spec.host_call is not None:
         _check_host_call(spec.host_call)
-    weight = spec.loss_weight
-    if isinstance(weight, str) and weight != "sum":
-        raise DefinitionError(
-            f"EstimatorSpec: loss_weight={weight!r}: it must be a number, a scalar tensor, 'sum', "
-            "or None for the number of examples."
-        )
-    if isinstance(weight, Tensor) and weight.numel() != 1:
-        raise DefinitionError(
-            f"EstimatorSpec: loss_weight must be a scalar; its shape is {list(weight.shape)}."
-        )
+    _check_loss_weight(spec.loss_weight)
     if spec.export_outputs is not None and not isinstance(spec.export_outputs, Mapping):
         raise DefinitionError(
             "EstimatorSpec: export_outputs must be a dict of signature name -> dict of tensors; "
@@ -141,8 +133,29 @@ def _check_types(spec: EstimatorSpec) -> None:
         )
 
 
+def _check_loss_weight(weight: object) -> None:
+    if isinstance(weight, Tensor):
+        if weight.numel() != 1:
+            raise DefinitionError(
+                f"EstimatorSpec: loss_weight must be a scalar; its shape is {list(weight.shape)}."
+            )
+        return
+    number = isinstance(weight, (int, float)) and not isinstance(weight, bool)
+    if weight is None or weight == "sum" or (number and 0 < weight < math.inf):  # pyright: ignore[reportOperatorIssue]
+        return
+    raise DefinitionError(
+        f"EstimatorSpec: loss_weight={weight!r}: it must be a number above 0, a scalar tensor, "
+        "'sum', or None for the number of examples."
+    )
+
+
 def _check_train_op(op: object, what: str) -> None:
     if isinstance(op, TrainOp):
+        if op.loss is not None and (op.loss.numel() != 1 or op.loss.dim() > 1):
+            raise DefinitionError(
+                f"EstimatorSpec: the loss given to minimize for {what} must be a scalar; its shape "
+                f"is {list(op.loss.shape)}. Take its mean (or its sum, with loss_weight='sum')."
+            )
         return
     if isinstance(op, torch.optim.Optimizer):
         raise DefinitionError(

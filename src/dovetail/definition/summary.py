@@ -21,7 +21,7 @@ def scalar(name: str, tensor: Tensor) -> None:
 
 def image(name: str, tensor: Tensor, max_outputs: int = 3) -> None:
     """Record the first `max_outputs` images of [batch, height, width, channels] under `name`."""
-    _record("image", name, tensor[:max_outputs])
+    _record("image", name, tensor[:max_outputs] if isinstance(tensor, Tensor) else tensor)
 
 
 def histogram(name: str, values: Tensor) -> None:
@@ -33,6 +33,10 @@ def text(name: str, tensor: str) -> None:
     """Record a text under `name`: its UTF-8 bytes travel as a tensor."""
     import torch
 
+    if not isinstance(tensor, str):
+        raise DefinitionError(
+            f"summary.text('{name}', ...) takes a text; it got a {type(tensor).__name__}."
+        )
     _record("text", name, torch.tensor(list(tensor.encode()), dtype=torch.uint8))
 
 

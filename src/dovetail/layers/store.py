@@ -74,14 +74,15 @@ class Store(Holder):
         super().__init__()
         self.sealed = False
         self.device: torch.device | None = None
-        self.fresh_buffers: list[tuple[Tensor, Tensor]] = []
+        self.fresh_buffers: list[tuple[nn.Module, str, Tensor, Tensor]] = []
         self.root: list[Store] = [self]  # in a list, so that it is no child module
 
     def seal(self) -> None:
         """Forbid new layers and put every buffer back to its first value."""
         with torch.no_grad():
-            for buffer, first in self.fresh_buffers:
+            for module, name, buffer, first in self.fresh_buffers:
                 buffer.copy_(first)
+                module._buffers[name] = buffer  # a module may have put another in its place
         self.fresh_buffers.clear()
         self.sealed = True
 
@@ -297,7 +298,12 @@ def _make(
     owner.add_module(name, module)
     owner.made[name] = made
     if not root.sealed:
-        root.fresh_buffers.extend((b, b.detach().clone()) for b in module.buffers())
+        root.fresh_buffers.extend(
+            (part, key, buffer, buffer.detach().clone())
+            for part in module.modules()
+            for key, buffer in part._buffers.items()
+            if buffer is not None
+        )
     return module
 
 

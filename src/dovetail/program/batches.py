@@ -38,8 +38,15 @@ def as_tensors(value: Any, device: torch.device, what: str) -> Any:
         return None
     try:
         array = np.asarray(value)
-        if array.dtype == object or array.dtype.kind in "USO":
+        if array.dtype.kind in "USOVMm":
             raise TypeError(f"numpy makes it an array of {array.dtype}")
+        if isinstance(value, (float, list, tuple)) and array.dtype == np.float64:
+            array = array.astype(np.float32)  # numbers of Python's, as torch.tensor takes them
+        # torch takes no views that run backwards, no foreign byte order, and warns of read-only.
+        if not array.flags.writeable or any(stride < 0 for stride in array.strides):
+            array = array.copy()
+        if not array.dtype.isnative:
+            array = array.astype(array.dtype.newbyteorder("="))
         return torch.as_tensor(array).to(device, non_blocking=True)
     except (TypeError, ValueError) as error:
         raise DataError(
@@ -78,11 +85,16 @@ def _first(value: Any) -> Tensor | None:
 def cut(features: Any, labels: Any, parts: int) -> list[tuple[Any, Any]]:
     """Cut a batch into `parts` of nearly equal size, the larger ones first; none is empty.
 
+    Raises:
+      DataError: the tensors differ in their first dimension, so it is not the examples'.
+
     >>> [f.shape[0] for f, _ in cut(torch.zeros(7, 2), None, 3)]
     [3, 2, 2]
     """
     if parts == 1:
         return [(features, labels)]
+    if parts < 1:
+        raise DataError(f"A batch is cut into at least 1 part; parts={parts!r} was asked for.")
     total = count(features, labels)
     parts = min(parts, total)
     bounds = [0]
@@ -90,9 +102,21 @@ def cut(features: Any, labels: Any, parts: int) -> list[tuple[Any, Any]]:
         bounds.append(bounds[-1] + total // parts + (index < total % parts))
 
     def piece(value: Any, start: int, stop: int) -> Any:
-        return mapped(value, lambda t: t[start:stop] if t.dim() > 0 else t)
+        return mapped(value, lambda t: _rows(t, start, stop, total))
 
     return [
         (piece(features, start, stop), piece(labels, start, stop))
         for start, stop in itertools.pairwise(bounds)
     ]
+
+
+def _rows(tensor: Tensor, start: int, stop: int, total: int) -> Tensor:
+    if tensor.dim() == 0:
+        return tensor
+    if tensor.shape[0] != total:
+        raise DataError(
+            f"The batch has {total} examples, and holds a tensor of shape {list(tensor.shape)}. To "
+            "be cut into parts, every tensor of features and labels must have the examples as its "
+            "first dimension."
+        )
+    return tensor[start:stop]

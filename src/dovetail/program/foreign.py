@@ -52,9 +52,9 @@ def _leaves(loss: Tensor) -> Iterator[Tensor]:
 
 def _message(parameter: nn.Parameter) -> str:
     for candidate in gc.get_objects():
-        if not isinstance(candidate, nn.Module):
+        if not issubclass(type(candidate), nn.Module):  # isinstance would wake lazy proxies
             continue
-        for name, own in candidate._parameters.items():
+        for name, own in candidate.__dict__.get("_parameters", {}).items():
             if own is parameter:
                 kind = type(candidate).__name__
                 return (

@@ -87,7 +87,8 @@ class Network(Store):
         with entered(self) as frame:
             if self.preprocess is not None:
                 features = self.preprocess(
-                    {"features": features, "params": self.params, "mode": mode}
+                    {"features": features, "params": self.params, "mode": mode},
+                    self.params.get("preprocess"),
                 )
             spec = self.model_fn(
                 features=features, labels=labels, mode=mode, params=self.params, config=self.config

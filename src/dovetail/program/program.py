@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -15,7 +16,7 @@ from torch import Tensor
 from dovetail.definition.definition import Definition, load
 from dovetail.definition.hparams import HParams
 from dovetail.definition.modes import ModeKeys
-from dovetail.errors import DefinitionError
+from dovetail.errors import DataError, DefinitionError
 from dovetail.program import foreign
 from dovetail.program.batches import as_tensors, count, cut, mapped
 from dovetail.program.network import Network, Statics
@@ -144,6 +145,7 @@ class Program:
             self.network = self._network(network.config)  # no layer of a failed call remains
             raise
         network.seal()
+        network.train(mode == ModeKeys.TRAIN)  # what modules made of themselves included
         self.built_in = mode
 
     def _live_optimizers(self) -> Optimizers:
@@ -181,6 +183,8 @@ class Program:
         if self.built_in is None:
             self.build(*cut(features, labels, parts)[0])
         pieces = [Part(f, y, count(f, y)) for f, y in cut(features, labels, parts)]
+        if not all(piece.examples for piece in pieces):
+            raise DataError("The batch holds no example, so there is no step to take on it.")
         return self.train_parts(pieces, summary=summary)
 
     def train_parts(self, parts: list[Part], *, summary: bool = True) -> dict[str, Any]:
@@ -240,7 +244,8 @@ class Program:
         if mode == ModeKeys.TRAIN and self.built_in != ModeKeys.TRAIN:
             raise DefinitionError(
                 f"This program was built in {ModeKeys(self.built_in or 'infer').name} mode and "
-                "can't be trained; build one with an example that has labels."
+                "can't be trained; build one with example=(features, labels), where labels may be "
+                "None if model_fn needs none to train."
             )
         network.mode = mode
         training = mode == ModeKeys.TRAIN
@@ -252,7 +257,7 @@ class Program:
         if self.execution != "compiled" or network.mode not in network.statics:
             return network(features, labels)  # the first call of a mode reads its static half
         if self._compiled is None:
-            self._compiled = torch.compile(network)
+            self._compiled = _compiled(network)
         return self._compiled(features, labels)
 
     @contextlib.contextmanager
@@ -262,6 +267,16 @@ class Program:
             return
         with torch.autocast(self.device.type, dtype=torch.bfloat16):
             yield
+
+
+def _compiled(network: Network) -> Callable[..., dict[str, Any]]:
+    # A block that is recomputed enters its frame again in the backward pass; without this, tracing
+    # refuses that. It concerns no code without activation checkpointing.
+    torch._dynamo.config.skip_fwd_side_effects_in_bwd_under_checkpoint = True
+    # Each program counts its own variants (modes, summary steps, batch sizes), where torch can.
+    own: dict[str, Any] = {"isolate_recompiles": True, "recompile_limit": 32}
+    known = inspect.signature(torch.compile).parameters
+    return torch.compile(network, **{name: own[name] for name in own if name in known})
 
 
 _MODE_SALT: dict[str, int] = {ModeKeys.EVAL: 1, ModeKeys.PREDICT: 2}
@@ -311,7 +326,8 @@ def build(
       params: values that replace the definition's own.
       example: a batch `(features, labels)`, or a `Schema` (a batch of zeros of its fields, the
         fields named label or labels as labels), to make the layers from; None leaves that to the
-        first step.
+        first step. From features alone the program is made to predict, not to train; where
+        training needs no labels give `(features, None)`.
       device: "auto", or a torch device.
       seed: initial weights and all randomness of steps are derived from it.
       precision: "bf16" runs the forward pass under autocast; parameters stay float32.
@@ -348,7 +364,8 @@ def build(
     )
     if example is not None:
         features, labels = _example(example)
-        program.build(features, labels, ModeKeys.TRAIN if labels is not None else ModeKeys.PREDICT)
+        trains = labels is not None or isinstance(example, tuple)
+        program.build(features, labels, ModeKeys.TRAIN if trains else ModeKeys.PREDICT)
     return program
 
 

@@ -56,15 +56,16 @@ class Optimizers:
         """Make torch's optimizers from what TRAIN mode's first call described."""
         trained = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
         parameters: dict[str, list[Any]] = {}
-        for name, op in train_ops.items():
-            parameters[name] = select(trained, op.var_list)
-        _check_disjoint(parameters)
         named = dict(network.named_parameters())
         keys: dict[str, list[nn.Parameter] | None] = {}
         for name, op in train_ops.items():
             keys[name] = None
+            wanted = op.var_list
             if op.given_gradients is not None:
-                keys[name] = [_held(name, key, named) for key in op.given_gradients]
+                given = [_held(name, key, named) for key in op.given_gradients]
+                keys[name], wanted = given, [p for p in given if p.requires_grad]
+            parameters[name] = select(trained, wanted)
+        _check_disjoint(parameters)
         return Optimizers(
             described={name: op.optimizer for name, op in train_ops.items()},
             torch={name: op.optimizer.build(parameters[name]) for name, op in train_ops.items()},
