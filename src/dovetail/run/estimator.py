@@ -6,6 +6,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,10 +18,10 @@ from dovetail.definition.hparams import HParams
 from dovetail.definition.modes import ModeKeys
 from dovetail.errors import CheckpointError, DovetailError, ParamsError
 from dovetail.program.program import Program, choose_device
-from dovetail.run import checkpoint, predict, provenance, saving
+from dovetail.run import checkpoint, predict, provenance
 from dovetail.run.config import RunConfig
 from dovetail.run.evaluate import evaluate
-from dovetail.run.hooks import Hook, Run, SavingListener
+from dovetail.run.hooks import HOOK_METHODS, Hook, SavingListener, checked
 from dovetail.run.inputs import Input, open_input
 from dovetail.run.resolve import Resolved, resolve
 from dovetail.run.train import Trained, train
@@ -165,33 +166,35 @@ class Estimator:
           command: the command line, for the record of the run.
         """
         _check_steps(steps, max_steps)
-        if steps is not None:
-            newest = checkpoint.latest(self.model_dir)
-            max_steps = steps + (saving.step_of(newest) if newest is not None else 0)
-        if max_steps is None and epochs is None:
-            epochs = self._resolved.epochs or 1
-        source = self._input(input_fn, ModeKeys.TRAIN, epochs=epochs, limit=limit)
+        taken_hooks = checked(hooks, HOOK_METHODS, "hooks")
+        taken_listeners = checked(listeners, ("after_save",), "saving_listeners")
+        asked = {"steps": steps, "max_steps": max_steps, "epochs": epochs}
+        if all(value is None for value in asked.values()):
+            max_steps, epochs = self._resolved.max_steps, self._resolved.epochs
+            if max_steps is None and epochs is None:
+                epochs = 1
         program = self._program_for(ModeKeys.TRAIN)
-        recorder = _Recorder(self.definition, self._resolved, source.name, command or sys.argv)
         live, self._live = self._live, None
         try:
             trained = train(
                 program,
-                source,
+                lambda: self._input(input_fn, ModeKeys.TRAIN, epochs=epochs, limit=limit),
                 model_dir=Path(self.model_dir),
                 config=self.config,
+                steps=steps,
                 last_step=max_steps,
-                hooks=(recorder, *(hooks or ())),
-                listeners=tuple(listeners or ()),
+                hooks=taken_hooks,
+                listeners=taken_listeners,
                 live=live,
+                begun=lambda source, step: self._record(source, step, command or sys.argv, asked),
             )
         except BaseException:
-            self._program = None  # its state may be half of a step
+            self._forget()  # its state may be half of a step
             raise
-        if program.built and (trained.steps or live is not None):
+        if trained.steps or (live is not None and trained.checkpoint == live):
             self._live = trained.checkpoint
         else:
-            self._program = None
+            self._forget()
         return trained
 
     def evaluate(
@@ -218,6 +221,7 @@ class Estimator:
           CheckpointError: there is no checkpoint, or it is of another definition.
         """
         _check_steps(steps, None)
+        taken = checked(hooks, HOOK_METHODS, "hooks")
         source = self._input(input_fn, ModeKeys.EVAL)
         restored = self._restored(checkpoint_path, ModeKeys.EVAL)
         folder = Path(self.model_dir) / (f"eval_{name}" if name else "eval")
@@ -228,7 +232,7 @@ class Estimator:
                 steps=steps,
                 restored=restored,
                 event_dir=folder,
-                hooks=tuple(hooks or ()),
+                hooks=taken,
             )
         except BaseException:
             self._forget()
@@ -263,18 +267,26 @@ class Estimator:
           CheckpointError: there is no checkpoint, or it is of another definition.
         """
         keys = [predict_keys] if isinstance(predict_keys, str) else predict_keys
+        _check_steps(steps, None)
         source = self._input(input_fn, ModeKeys.PREDICT)
         restored = self._restored(checkpoint_path, ModeKeys.PREDICT)
         program = self._program_for(ModeKeys.PREDICT)
-        if restored is not None:
-            self._forget()  # until the first batch has restored it
-        for batch in predict.predict(program, source, keys=keys, restored=restored, steps=steps):
-            if self._program is None and restored is not None:
-                self._program, self._live = program, restored.path
-            if yield_single_examples:
-                yield from predict.rows(batch)
-            else:
-                yield batch
+        live = self._live if restored is None else restored.path
+        # The program is the generator's while it lives, so that training or evaluation between
+        # two batches, which then has one of its own, changes nothing of what is predicted.
+        self._forget()
+        try:
+            for batch in predict.predict(
+                program, source, keys=keys, restored=restored, steps=steps
+            ):
+                if yield_single_examples:
+                    yield from predict.rows(batch)
+                else:
+                    yield batch
+        except GeneratorExit:
+            self._give_back(program, live)
+            raise
+        self._give_back(program, live)
 
     def latest_checkpoint(self) -> str | None:
         """Return the path of the newest checkpoint, or None."""
@@ -335,6 +347,10 @@ class Estimator:
         if restored is not None:
             self._live = restored.path
 
+    def _give_back(self, program: Program, live: Path | None) -> None:
+        if self._program is None:
+            self._program, self._live = program, live
+
     def _forget(self) -> None:
         self._program, self._live = None, None
 
@@ -369,56 +385,54 @@ class Estimator:
                 "there, or name another."
             ) from error
 
-
-class _Recorder(Hook):
-    """Writes the record of a run when it begins; one that has nothing left to do leaves none."""
-
-    def __init__(
-        self, definition: Definition, resolved: Resolved, data: str, command: Sequence[str]
+    def _record(
+        self,
+        source: Input,
+        step: int,
+        command: Sequence[str],
+        asked: Mapping[str, float | None],
     ) -> None:
-        self.definition = definition
-        self.resolved = resolved
-        self.data = data
-        self.command = list(command)
-
-    def begin(self, run: Run) -> None:
-        values = self.resolved.values()
+        """Write the record of a run that begins; one with nothing left to do leaves none."""
+        resolved = self._resolved
+        values = {k: v for k, v in resolved.values().items() if not k.startswith("params.")}
+        asked = {name: value for name, value in asked.items() if value is not None}
         provenance.record(
-            run.model_dir,
-            params=self.definition.params,
-            origins=dict(self.resolved.origins),
+            self.model_dir,
+            params=self.params,
+            origins={**resolved.origins, **dict.fromkeys(asked, "call of train")},
             files=[*self.definition.files, *_script()],
-            command=self.command,
-            seed=self.resolved.config.seed,
-            extra={
-                "data": self.data,
-                "from_step": run.step,
-                "values": {k: v for k, v in values.items() if not k.startswith("params.")},
-            },
+            command=list(command),
+            seed=self.config.seed,
+            extra={"data": source.name, "from_step": step, "values": {**values, **asked}},
         )
 
 
 def _with_model_dir(resolved: Resolved, model_dir: str | Path | None) -> Resolved:
     """Settle model_dir: the argument's, the config's, or a temporary one."""
-    from dataclasses import replace
-
     config = resolved.config
+    origin = resolved.origins.get("runconfig.model_dir")
     if model_dir is not None:
-        if config.model_dir is not None and config.model_dir != str(model_dir):
+        clash = origin == "Python call" and Path(config.model_dir or "") != Path(model_dir)
+        if clash:
             raise ParamsError(
                 f"model_dir is '{model_dir}' and config.model_dir is '{config.model_dir}'; give "
                 "one of them."
             )
-        return replace(resolved, config=config.replace(model_dir=str(model_dir)))
-    if config.model_dir is not None:
+        chosen, origin = str(model_dir), "Python call"
+    elif config.model_dir is not None:
         return resolved
-    folder = tempfile.mkdtemp(prefix="dovetail-")
-    warnings.warn(
-        f"No model_dir was given, so this run is kept in a temporary one: {folder}. Give model_dir "
-        "to keep it.",
-        stacklevel=3,
+    else:
+        chosen, origin = tempfile.mkdtemp(prefix="dovetail-"), "default"
+        warnings.warn(
+            f"No model_dir was given, so this run is kept in a temporary one: {chosen}. Give "
+            "model_dir to keep it.",
+            stacklevel=3,
+        )
+    return replace(
+        resolved,
+        config=config.replace(model_dir=chosen),
+        origins={**resolved.origins, "runconfig.model_dir": origin},
     )
-    return replace(resolved, config=config.replace(model_dir=folder))
 
 
 def _script() -> list[Path]:

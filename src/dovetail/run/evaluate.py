@@ -13,8 +13,9 @@ from dovetail.errors import DataError
 from dovetail.program.program import Program
 from dovetail.program.randomness import kept_generators
 from dovetail.run import saving
+from dovetail.run.batch_errors import explain
 from dovetail.run.checkpoint import Checkpoint
-from dovetail.run.hooks import Hook, Run
+from dovetail.run.hooks import Hook, Run, each
 from dovetail.run.inputs import Input
 from dovetail.run.measures import HostCall, MeanLoss
 from dovetail.run.summaries import SummaryWriter
@@ -61,11 +62,15 @@ def evaluate(
                     program.build(fed.features, fed.labels, mode)
                 if restored is not None:
                     saving.restore(program, restored)
-                for hook in hooks:
-                    hook.begin(run)
-            for hook in hooks:
-                hook.before_step(run)
-            output = program.eval_step(fed.features, fed.labels, batch=done)
+                run.step = program.global_step
+                each(hooks, "begin", run)
+            each(hooks, "before_step", run)
+            try:
+                output = program.eval_step(fed.features, fed.labels, batch=done)
+            except Exception as error:
+                batch = source.describe(fed.position_after - fed.count, fed.count)
+                explain(error, "evaluation", batch, fed)
+                raise
             statics = program.statics(ModeKeys.EVAL)
             if metrics is None or host is None:
                 metrics, host = MetricSet(statics.metrics), HostCall(statics)
@@ -73,13 +78,11 @@ def evaluate(
             host.update(output, fed.count)
             loss.update(output, statics.loss_weight, fed.count)
             done += 1
-            run.step = program.global_step
-            for hook in hooks:
-                hook.after_step(run, output)
+            each(hooks, "after_step", run, output)
             if run.stopping or (steps is not None and done >= steps):
                 break
-        for hook in hooks:
-            hook.end(run)
+        if done:
+            each(hooks, "end", run)
     if metrics is None or host is None:
         raise DataError(f"{source.name} gave no batch, so there is nothing to evaluate.")
     values = {**metrics.compute(), **host.compute(), "loss": loss.compute()}

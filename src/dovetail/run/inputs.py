@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from dovetail.data.feed import Fed, RecordFeed, as_tensors
+from dovetail.data.order import batch_indices
 from dovetail.data.records import Records
 from dovetail.definition.definition import Definition
 from dovetail.definition.modes import ModeKeys
@@ -36,6 +37,10 @@ class Input(Protocol):
 
     def batches(self, position: int) -> Generator[Fed]:
         """Yield batches from `position`, in examples since the beginning of the run."""
+        ...
+
+    def describe(self, position: int, count: int) -> str:
+        """Say which examples a batch held, for messages."""
         ...
 
 
@@ -91,6 +96,14 @@ class RecordInput:
         )
         yield from feed
 
+    def describe(self, position: int, count: int) -> str:
+        rows = batch_indices(self.seed, len(self.records), position, count, self.shuffle)
+        more = f" and {count - _SHOWN} more" if count > _SHOWN else ""
+        return f"rows {', '.join(map(str, rows[:_SHOWN]))}{more} of {self.records.path}"
+
+
+_SHOWN = 8
+
 
 class IterableInput:
     """Any iterable of (features, labels) as an input; it starts at its own beginning.
@@ -107,14 +120,20 @@ class IterableInput:
         self.name = name
         self.total: int | None = None
         self.labelled = labelled
+        self.started_at = 0
 
     def batches(self, position: int) -> Generator[Fed]:
+        self.started_at = position
         for item in self.iterable:
             features, labels = split_pair(item, self.name, labelled=self.labelled)
             features, labels = as_tensors(features), as_tensors(labels)
             examples = count(features, labels)
             position += examples
             yield Fed(features, labels, position, examples)
+
+    def describe(self, position: int, count: int) -> str:
+        first = position - self.started_at
+        return f"examples {first} to {first + count - 1} of {self.name}, counted from 0"
 
 
 def split_pair(item: Any, name: str, *, labelled: bool) -> tuple[Any, Any]:
@@ -123,16 +142,16 @@ def split_pair(item: Any, name: str, *, labelled: bool) -> tuple[Any, Any]:
     Raises:
       DataError: it is no such pair.
     """
-    if isinstance(item, (tuple, list)) and len(item) == 2:
-        return item[0], item[1]
-    if not labelled and not isinstance(item, (tuple, list)):
+    if not isinstance(item, (tuple, list)):
         return item, None
-    if isinstance(item, (tuple, list)):
-        raise DataError(
-            f"{name} gave a {type(item).__name__} of {len(item)} items for a batch; it must give "
-            "(features, labels). Put several features into one dict."
-        )
-    return item, None
+    if len(item) == 2:
+        return item[0], item[1] if labelled else None
+    if len(item) == 1:  # what a DataLoader over a TensorDataset of one tensor gives
+        return item[0], None
+    raise DataError(
+        f"{name} gave a {type(item).__name__} of {len(item)} items for a batch; it must give "
+        "(features, labels). Put several features into one dict."
+    )
 
 
 def open_input(

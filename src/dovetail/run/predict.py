@@ -14,6 +14,7 @@ from dovetail.errors import DataError, DefinitionError, nearest
 from dovetail.program.program import Program
 from dovetail.program.randomness import kept_generators
 from dovetail.run import saving
+from dovetail.run.batch_errors import explain
 from dovetail.run.checkpoint import Checkpoint
 from dovetail.run.inputs import Input
 
@@ -42,7 +43,6 @@ def predict(
     """
     done = 0
     with contextlib.ExitStack() as stack:
-        stack.enter_context(kept_generators())
         batches = stack.enter_context(contextlib.closing(source.batches(0)))
         for fed in batches:
             if done == 0:
@@ -50,7 +50,14 @@ def predict(
                     program.build(fed.features, None, ModeKeys.PREDICT)
                 if restored is not None:
                     saving.restore(program, restored)
-            output = program.predict_step(fed.features, batch=done)["predictions"]
+            # Around the step alone: between batches the caller's code runs.
+            with kept_generators():
+                try:
+                    output = program.predict_step(fed.features, batch=done)["predictions"]
+                except Exception as error:
+                    batch = source.describe(fed.position_after - fed.count, fed.count)
+                    explain(error, "prediction", batch, fed)
+                    raise
             for key in keys or ():
                 if key not in output:
                     raise DefinitionError(

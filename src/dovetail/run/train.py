@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dovetail.errors import DataError, NanLossError
+from dovetail.errors import DataError
+from dovetail.program.batches import cut
 from dovetail.program.program import Program
 from dovetail.program.randomness import kept_generators, seeded
 from dovetail.run import checkpoint, saving, signals
+from dovetail.run.batch_errors import explain
 from dovetail.run.config import RunConfig
-from dovetail.run.hooks import Hook, Run, SavingListener
+from dovetail.run.hooks import Hook, Run, SavingListener, each, tell
 from dovetail.run.inputs import Input
+from dovetail.run.loss_watch import LossWatch
 from dovetail.run.measures import measured, write_summaries
 from dovetail.run.progress import Progress
 from dovetail.run.summaries import SummaryWriter
@@ -35,7 +38,7 @@ class Trained:
       position: examples consumed since the beginning of the run.
       loss: of the last step; nan if none was taken.
       checkpoint: the last one saved.
-      why: "max_steps", "input ended", "hook" or "nothing to do".
+      why: "max_steps", "input ended", "hook", "signal" or "nothing to do".
     """
 
     step: int
@@ -48,49 +51,49 @@ class Trained:
 
 def train(
     program: Program,
-    source: Input,
+    open_source: Callable[[], Input],
     *,
     model_dir: Path,
     config: RunConfig,
+    steps: int | None = None,
     last_step: int | None = None,
     hooks: Sequence[Hook] = (),
     listeners: Sequence[SavingListener] = (),
     live: Path | None = None,
+    begun: Callable[[Input, int], object] | None = None,
 ) -> Trained:
     """Train a program until `last_step` or the input's end, going on from the last checkpoint.
 
     Args:
       program: built or not; its state is that of checkpoint `live`, if that is given.
-      source: the batches.
-      model_dir: holds checkpoints and event logs; the newest checkpoint is gone on from.
+      open_source: gives the batches; it is not called where there is nothing to do.
+      model_dir: holds checkpoints and event logs; the newest good checkpoint is gone on from.
       config: when to save, log and show.
-      last_step: the global step to end at; None: where the input ends.
+      steps: how many steps to take at most.
+      last_step: the global step to end at. Without either: where the input ends.
       hooks: called at each step.
       listeners: told of each checkpoint.
       live: the checkpoint whose state the program has already, so that it need not be read.
+      begun: called once, with the input and the step gone on from, if there is a step to take.
 
     Raises:
       NanLossError: the loss is not finite; the last good checkpoint is kept.
-      DataError: the input has no batch.
+      DataError: the input has no batch, or a batch is wrong.
       KeyboardInterrupt, SystemExit: a signal came; the step was finished and its state saved.
     """
-    progress = Progress(config.progress, every=config.log_step_count_steps)
+    progress = Progress(None if config.progress else False, every=config.log_step_count_steps)
     newest = checkpoint.latest(model_dir)
     restored = None
     if newest is not None and newest != live:
         restored = checkpoint.latest_good(model_dir, progress.note)
         newest = restored.path if restored is not None else None
     step, position = _standing(program, newest, restored)
+    if steps is not None:
+        last_step = step + steps
     if last_step is not None and step >= last_step:
         return Trained(step, 0, position, math.nan, newest, "nothing to do")
-    if position and not source.positioned:
-        progress.note(
-            f"{source.name} can't be positioned, so it starts from its beginning, not from where "
-            f"the run stood at step {step}. Train on records for an exact resume."
-        )
     first_step = step
     run = Run(program, model_dir, step)
-    watch = _LossWatch(program.device, source.name)
     loss: Tensor = torch.tensor(math.nan)
     saved_at, saved_time = -1, time.monotonic()
     why = "input ended"
@@ -101,43 +104,51 @@ def train(
         newest = saving.save(program, model_dir)
         saved_at, saved_time = step, time.monotonic()
         checkpoint.prune(model_dir, config.keep_checkpoint_max, current=newest)
-        for listener in listeners:
-            listener.after_save(newest, step)
+        tell(listeners, newest, step)
 
     with contextlib.ExitStack() as stack:
         stack.enter_context(kept_generators())
         stack.enter_context(_deterministic(config.deterministic))
         stop = stack.enter_context(signals.noticed())
         with seeded(program.seed):
+            source = open_source()
             batches = stack.enter_context(contextlib.closing(source.batches(position)))
             fed = next(batches, None)
         if fed is None:
+            stop.take_effect()
             if step == 0:
                 raise DataError(f"{source.name} gave no batch, so there is nothing to train on.")
             return Trained(step, 0, position, math.nan, newest, "nothing to do")
         if not program.built:
-            program.build(fed.features, fed.labels)
+            program.build(*cut(fed.features, fed.labels, config.parts)[0])
         if restored is not None:
             saving.restore(program, restored)
+        _note_what_is_not_exact(progress, program, source, step, restored)
+        watch = LossWatch(program.device, source.describe)
+        if begun is not None:
+            begun(source, step)
         writer = stack.enter_context(SummaryWriter(model_dir, start_step=step))
-        stack.enter_context(contextlib.closing(progress))
+        stack.callback(progress.close)
         progress.start(step, _planned(source, fed.count, step, position, last_step))
         if step == 0 and newest is None:
             save()
-        for hook in hooks:
-            hook.begin(run)
+        each(hooks, "begin", run)
         rate_from, rate_examples = time.monotonic(), 0
         while fed is not None:
-            for hook in hooks:
-                hook.before_step(run)
+            each(hooks, "before_step", run)
             summary = (step + 1) % config.save_summary_steps == 0 or step == 0
-            output = program.train_step(
-                fed.features, fed.labels, parts=config.parts, summary=summary
-            )
+            try:
+                output = program.train_step(
+                    fed.features, fed.labels, parts=config.parts, summary=summary
+                )
+            except Exception as error:
+                batch = source.describe(position, fed.count)
+                explain(error, f"training step {step + 1}", batch, fed)
+                raise
             step, position = step + 1, fed.position_after
             run.step, program.position = step, position
             loss = output["loss"]
-            watch.add(step, position - fed.count, position, loss, newest)
+            watch.add(step, position - fed.count, fed.count, loss, newest)
             rate_examples += fed.count
             if summary:
                 now = time.monotonic()
@@ -147,25 +158,24 @@ def train(
                 write_summaries(writer, output.get("summaries", {}), step)
                 rate_from, rate_examples = now, 0
             progress.step(step, fed.count, loss)
-            for hook in hooks:
-                hook.after_step(run, output)
+            each(hooks, "after_step", run, output)
             if last_step is not None and step >= last_step:
                 why = "max_steps"
                 break
             if run.stopping or stop.signal is not None:
-                why = "hook"
+                why = "hook" if run.stopping else "signal"
                 break
             if _save_due(config, step, saved_time):
                 save()
             try:
                 fed = next(batches, None)
             except BaseException:
-                save()  # the input failed, the state is whole
+                if saved_at != step:
+                    save()  # the input failed, the state is whole
                 raise
         if saved_at != step:
             save()
-        for hook in hooks:
-            hook.end(run)
+        each(hooks, "end", run)
         progress.finish(step, loss)
         stop.take_effect()
     return Trained(step, step - first_step, position, float(loss), newest, why)
@@ -180,6 +190,30 @@ def _standing(
     if restored is None:
         return program.global_step, program.position
     return restored.step, int(restored.state.get("position") or 0)
+
+
+def _note_what_is_not_exact(
+    progress: Progress,
+    program: Program,
+    source: Input,
+    step: int,
+    restored: checkpoint.Checkpoint | None,
+) -> None:
+    """Say what keeps this run from being one that can be, or was, interrupted without a trace."""
+    if not source.positioned:
+        progress.note(
+            f"{source.name} can't be positioned: it starts from its beginning, not from where the "
+            f"run stood at step {step}. Train on records for an exact resume."
+            if step
+            else f"{source.name} can't be positioned: a run that is interrupted and started again "
+            "will take it from its beginning. Train on records for an exact resume."
+        )
+    seed = restored.state.get("seed") if restored is not None else None
+    if seed is not None and seed != program.seed:
+        progress.note(
+            f"The run was trained with seed {seed} up to step {step} and goes on with seed "
+            f"{program.seed}: the order of examples and all randomness are those of another run."
+        )
 
 
 def _planned(
@@ -197,53 +231,6 @@ def _save_due(config: RunConfig, step: int, saved_time: float) -> bool:
         return step % config.save_checkpoints_steps == 0
     assert config.save_checkpoints_secs is not None
     return time.monotonic() - saved_time >= config.save_checkpoints_secs
-
-
-class _LossWatch:
-    """Finds the first loss that is not finite, without waiting for an accelerator at each step.
-
-    On the CPU each loss is looked at once; elsewhere they are gathered and looked at together.
-    """
-
-    def __init__(self, device: torch.device, source: str, every: int = 50) -> None:
-        self.at_once = device.type == "cpu"
-        self.source = source
-        self.every = every
-        self.seen: list[tuple[int, int, int]] = []
-        self.losses: list[Tensor] = []
-
-    def add(self, step: int, start: int, stop: int, loss: Tensor, newest: Path | None) -> None:
-        if self.at_once:
-            value = loss.item()
-            if not math.isfinite(value):
-                raise self._error(value, step, start, stop, newest)
-            return
-        self.seen.append((step, start, stop))
-        self.losses.append(loss)
-        if len(self.seen) >= self.every:
-            self.check(newest)
-
-    def check(self, newest: Path | None) -> None:
-        if not self.losses:
-            return
-        values = torch.stack(self.losses).tolist()
-        for value, seen in zip(values, self.seen, strict=True):
-            if not math.isfinite(value):
-                raise self._error(value, *seen, newest)
-        self.seen.clear()
-        self.losses.clear()
-
-    def _error(
-        self, value: float, step: int, start: int, stop: int, newest: Path | None
-    ) -> NanLossError:
-        kept = f" The last good checkpoint is {newest}." if newest is not None else ""
-        return NanLossError(
-            f"The loss is {value} at step {step}, on the batch of examples {start} to {stop - 1} "
-            f"of {self.source}. Training stopped.{kept} Look at that batch for values that are "
-            "not finite, lower the learning rate, or clip gradients "
-            "(optimizers.Adam(..., clip_norm=1.0)).",
-            step,
-        )
 
 
 @contextlib.contextmanager

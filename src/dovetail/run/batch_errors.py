@@ -1,0 +1,59 @@
+"""What to say of an error that a step raised: which batch it was, and what was in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from dovetail.data.feed import Fed
+from dovetail.errors import DataError
+
+_OUT_OF_RANGE = ("out of bounds", "out of range")
+
+
+def explain(error: Exception, when: str, batch: str, fed: Fed) -> None:
+    """Add to an error which batch it came from.
+
+    Args:
+      error: what the step raised.
+      when: such as "training step 12".
+      batch: which examples they are.
+      fed: the batch.
+
+    Raises:
+      DataError: instead, where a label or an index is out of range.
+    """
+    held = f"features: {_described(fed.features)}; labels: {_described(fed.labels)}"
+    if isinstance(error, IndexError) and any(text in str(error) for text in _OUT_OF_RANGE):
+        ranges = "; ".join(_ranges("features", fed.features) + _ranges("labels", fed.labels))
+        raise DataError(
+            f"{error} in {when}, on the batch of {batch}. Its whole numbers are: "
+            f"{ranges or 'none'}. Labels of n classes, and indices of n embeddings, must be from "
+            "0 to n - 1: correct the data, or make the model's number of classes larger."
+        ) from error
+    error.add_note(f"This was in {when}, on the batch of {batch} ({held}).")
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{k}: {_described(v)}" for k, v in value.items()) + "}"
+    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
+    if shape is None:
+        return type(value).__name__
+    return f"{list(shape)} {str(dtype).removeprefix('torch.')}"
+
+
+def _ranges(name: str, value: Any) -> list[str]:
+    if isinstance(value, Mapping):
+        return [text for key, item in value.items() for text in _ranges(f"{name}['{key}']", item)]
+    if not hasattr(value, "dtype") or 0 in value.shape:
+        return []
+    if isinstance(value, Tensor):
+        if value.is_floating_point() or value.is_complex():
+            return []
+        value = value.detach().cpu().numpy()
+    if getattr(value.dtype, "kind", "") not in "iu":
+        return []
+    return [f"{name} from {value.min()} to {value.max()}"]
