@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -178,6 +179,7 @@ class RunConfig:
         for one, other in (
             ("save_checkpoints_steps", "save_checkpoints_secs"),
             ("save_checkpoints_secs", "save_checkpoints_steps"),
+            ("tf_random_seed", "seed"),
         ):
             if changes.get(one) is not None and other not in changes:
                 values.pop(other, None)
@@ -201,14 +203,19 @@ _TYPES: dict[str, type] = {
 def _checked(name: str, value: Any) -> Any:
     """Return the value in its field's type, refusing what is wrong."""
     kind = _TYPES.get(name, int)
-    fits = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value, fits = float(value), True
+    fits = isinstance(value, kind)
+    if kind in (int, float) and not isinstance(value, bool):
+        # numpy's numbers too
+        fits = isinstance(value, numbers.Integral if kind is int else numbers.Real)
+    elif isinstance(value, bool):
+        fits = kind is bool
     if not fits:
         raise ParamsError(
             f"RunConfig: {name} must be of type {kind.__name__}; it is {value!r}, a "
             f"{type(value).__name__}."
         )
+    if kind in (int, float):
+        value = kind(value)
     choices = _CHOICES.get(name)
     if choices is not None and value not in choices:
         raise ParamsError(
@@ -217,6 +224,8 @@ def _checked(name: str, value: Any) -> Any:
         )
     if name in _AT_LEAST and value < _AT_LEAST[name]:
         raise ParamsError(f"RunConfig: {name}={value}; it must be at least {_AT_LEAST[name]}.")
+    if name == "seed" and not -(2**63) <= value < 2**64:
+        raise ParamsError(f"RunConfig: seed={value}; it must fit into 64 bits.")
     if name == "save_checkpoints_secs" and not (math.isfinite(value) and value > 0):
         raise ParamsError(f"RunConfig: {name}={value}; it must be more than 0 seconds.")
     return value

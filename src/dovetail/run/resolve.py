@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +15,11 @@ from dovetail.run.config import ALIASES, FIELDS, RunConfig
 
 DEFAULT_BATCH_SIZE = 32
 LENGTHS = ("max_steps", "epochs")
+# Names of one value in params. Of those from one source, the first wins.
+BATCH_SIZES = ("train_input.batch_size", "batch_size")
+EVAL_BATCH_SIZES = ("eval_input.batch_size",)
+STEPS = ("max_steps", "steps", "runconfig.max_steps", "runconfig.steps")
+_NOT_OF_CONFIG = ("max_steps", "steps", "eval_steps")
 
 
 @dataclass(frozen=True)
@@ -103,16 +109,13 @@ def resolve(
     flags = {name: value for name, value in (flags or {}).items() if value is not None}
     chosen, config_origins = _config(merged, origins, config, flags)
     origins.update(config_origins)
-    batch_size, origins["batch_size"] = _first(
-        ("command line --batch-size", flags.get("batch_size")),
-        (_origin(origins, "train_input.batch_size"), _at(merged, "train_input.batch_size")),
-        (_origin(origins, "batch_size"), _at(merged, "batch_size")),
-        ("default", DEFAULT_BATCH_SIZE),
+    flag = ("command line --batch-size", flags.get("batch_size"))
+    batch_size, origins["batch_size"] = _winner(
+        flag, *_stated(merged, origins, *BATCH_SIZES), ("default", DEFAULT_BATCH_SIZE)
     )
-    eval_batch_size, origins["eval_batch_size"] = _first(
-        ("command line --batch-size", flags.get("batch_size")),
-        (_origin(origins, "eval_input.batch_size"), _at(merged, "eval_input.batch_size")),
-        (origins["batch_size"], batch_size),
+    for_evaluation = _stated(merged, origins, *EVAL_BATCH_SIZES)
+    eval_batch_size, origins["eval_batch_size"] = _winner(
+        flag, *(for_evaluation or [(origins["batch_size"], batch_size)])
     )
     for name, value in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size)):
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
@@ -146,28 +149,41 @@ def leaves(values: Mapping[str, Any], only: str | None = None) -> Iterator[tuple
 def _config(
     params: HParams, origins: Mapping[str, str], config: RunConfig | None, flags: Mapping[str, Any]
 ) -> tuple[RunConfig, dict[str, str]]:
-    where = dict.fromkeys((f"runconfig.{name}" for name in FIELDS), "default")
-    chosen = RunConfig()
     section = params.get("runconfig")
-    if section is not None:
-        if not isinstance(section, Mapping):
-            raise ParamsError(
-                f"params.runconfig must hold settings of a run by name; it is {section!r}."
-            )
-        values = {k: v for k, v in section.items() if k not in ("max_steps", "steps", "eval_steps")}
-        chosen = RunConfig.from_dict(values, "params.runconfig")
-        for name in values:
-            origin = origins.get(f"params.runconfig.{name}", "definition")
-            where[f"runconfig.{ALIASES.get(name, name)}"] = origin
+    if section is not None and not isinstance(section, Mapping):
+        raise ParamsError(
+            f"params.runconfig must hold settings of a run by name; it is {section!r}."
+        )
+    if config is not None and not isinstance(config, RunConfig):
+        raise ParamsError(f"config must be a RunConfig; it is a {type(config).__name__}.")
+    stated: list[tuple[str, str, Any]] = []  # (origin, name, value)
+    for key, value in (section or {}).items():
+        if key not in _NOT_OF_CONFIG and value is not None:
+            origin = _origin(origins, f"runconfig.{key}")
+            try:
+                RunConfig.from_dict({key: value}, "params.runconfig")
+            except ParamsError as error:
+                raise ParamsError(f"{origin}: {error}") from error
+            stated.append((origin, key, value))
     if config is not None:
-        if not isinstance(config, RunConfig):
-            raise ParamsError(f"config must be a RunConfig; it is a {type(config).__name__}.")
-        chosen = chosen.replace(**config.given_values())
-        where |= {f"runconfig.{name}": "Python call" for name in config.given}
-    given = {name: value for name, value in flags.items() if name in FIELDS}
-    chosen = chosen.replace(**given)
-    where |= {f"runconfig.{n}": f"command line --{n.replace('_', '-')}" for n in given}
-    return chosen, where
+        stated += [("Python call", name, value) for name, value in config.given_values().items()]
+    stated += [
+        (f"command line --{name.replace('_', '-')}", name, value)
+        for name, value in flags.items()
+        if name in FIELDS
+    ]
+    # From the weakest source to the strongest: each value replaces what was there before it.
+    chosen = RunConfig()
+    where = dict.fromkeys((f"runconfig.{name}" for name in FIELDS), "default")
+    for rank in sorted({_rank(origin) for origin, _, _ in stated}, reverse=True):
+        chosen = chosen.replace(**{n: v for origin, n, v in stated if _rank(origin) == rank})
+        for origin, name, _ in stated:
+            if _rank(origin) == rank:
+                where[f"runconfig.{ALIASES.get(name, name)}"] = origin
+    return chosen, {
+        name: origin if name.removeprefix("runconfig.") in chosen.given else "default"
+        for name, origin in where.items()
+    }
 
 
 def _length(
@@ -179,24 +195,27 @@ def _length(
     for name in LENGTHS:
         if name in flags:
             origins[name] = f"command line --{name.replace('_', '-')}"
-            value = _positive(name, flags[name], origins[name])
-            return (value, None) if name == "max_steps" else (None, value)
-    for key in ("max_steps", "steps", "runconfig.max_steps", "runconfig.steps"):
-        value = _at(params, key)
-        if value is not None:
-            origins["max_steps"] = _origin(origins, key)
-            return _positive(key, value, origins["max_steps"]), None
-    value = _at(params, "train_epochs")
-    if value is not None:
-        origins["epochs"] = _origin(origins, "train_epochs")
-        return None, _positive("train_epochs", value, origins["epochs"])
-    return None, None
+            return _length_of(name, flags[name], name, origins[name])
+    stated = [
+        (origin, (key, value))
+        for key in (*STEPS, "train_epochs")
+        for origin, value in _stated(params, origins, key)
+    ]
+    (key, value), origin = _winner(*stated, ("default", (None, None)))
+    if key is None:
+        return None, None
+    name = "epochs" if key == "train_epochs" else "max_steps"
+    origins[name] = origin
+    return _length_of(name, value, f"params.{key}", origin)
 
 
-def _positive(name: str, value: Any, origin: str) -> Any:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
-        raise ParamsError(f"{name} must be a number above 0; it is {value!r} ({origin}).")
-    return value
+def _length_of(name: str, value: Any, key: str, origin: str) -> tuple[int | None, float | None]:
+    whole = name == "max_steps"
+    kinds = int if whole else (int, float)
+    if isinstance(value, bool) or not isinstance(value, kinds) or not 0 < value < math.inf:
+        what = "a whole number" if whole else "a number"
+        raise ParamsError(f"{key} must be {what} above 0; it is {value!r} ({origin}).")
+    return (int(value), None) if whole else (None, value)
 
 
 def _at(params: Mapping[str, Any], dotted: str) -> Any:
@@ -212,8 +231,24 @@ def _origin(origins: Mapping[str, str], dotted: str) -> str:
     return origins.get(f"params.{dotted}", "definition")
 
 
-def _first(*choices: tuple[str, Any]) -> tuple[Any, str]:
-    for origin, value in choices:
-        if value is not None:
-            return value, origin
-    raise AssertionError("the last choice is a default")
+def _stated(
+    params: Mapping[str, Any], origins: Mapping[str, str], *names: str
+) -> list[tuple[str, Any]]:
+    """Return (origin, value) of those of some params that have a value."""
+    found = [(_origin(origins, name), _at(params, name)) for name in names]
+    return [(origin, value) for origin, value in found if value is not None]
+
+
+_STRENGTH = ("command line", "Python call", "params file", "definition", "default")
+
+
+def _rank(origin: str) -> int:
+    """Return how strong a source is; 0 is the strongest."""
+    return next(i for i, source in enumerate(_STRENGTH) if origin.startswith(source))
+
+
+def _winner(*choices: tuple[str, Any]) -> tuple[Any, str]:
+    """Return the value of the strongest source, the first of several, and the source."""
+    stated = [choice for choice in choices if choice[1] is not None]
+    origin, value = min(stated, key=lambda choice: _rank(choice[0]))
+    return value, origin
