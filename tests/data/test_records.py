@@ -253,3 +253,12 @@ def test_arrays_outlive_the_records_that_gave_them(tmp_path):
     pixels = images(tmp_path / "r", count=9)
     batch = Records(tmp_path / "r").gather(range(9))
     np.testing.assert_array_equal(batch["image"], pixels)
+
+
+def test_another_schema_is_refused_field_by_field(tmp_path):
+    images(tmp_path / "r", count=1)
+    records = Records(tmp_path / "r")
+    records.require(IMAGES, "model.py")
+    other = Schema([Field("image", (28, 28), "uint8"), *IMAGES.fields[1:]])
+    with pytest.raises(DataError, match=r"schema of model.py(.|\n)*\[28, 28\] here.*\[32, 32, 3\]"):
+        records.require(other, "model.py")

@@ -186,6 +186,24 @@ class Records:
         within = row - int(self._first_rows[shard])
         return f"{self.manifest.shards[shard].file} row {within}"
 
+    def require(self, schema: Schema, where: str) -> None:
+        """Refuse to go on if these records are not of a schema.
+
+        Args:
+          schema: what is expected.
+          where: what expects it, such as the model file, for the message.
+
+        Raises:
+          DataError: naming each field that differs.
+        """
+        lines = schema.differences(self.schema)
+        if lines:
+            listed = "\n".join(f"  {line}" for line in lines)
+            raise DataError(
+                f"The records at {self.path} are not of the schema of {where} (here: {where}; "
+                f"there: the records):\n{listed}\nChange the schema, or prepare the records anew."
+            )
+
     def verify(self) -> None:
         """Read every byte of every shard and compare it with the manifest's checksums.
 

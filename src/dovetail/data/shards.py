@@ -1,7 +1,8 @@
 """All shards of a record set in one range of addresses, each block checked before it is used.
 
 One range, so that a batch is one gather however many shards its rows lie in. Shards begin at
-multiples of the checksums' block size, so that a block's number is an address divided.
+multiples of the checksums' block size, so that a block's number is an address divided. As with
+every mapping, a file that is cut short while it is in use ends the process.
 """
 
 from __future__ import annotations
@@ -144,7 +145,9 @@ def _map(directory: Path, shards: tuple[Shard, ...], starts: np.ndarray, size: i
             _mmap(base + start, found, mmap.PROT_READ, mmap.MAP_SHARED | _MAP_FIXED, handle)
         finally:
             os.close(handle)
-    return np.ctypeslib.as_array(holder)
+    memory = np.ctypeslib.as_array(holder)
+    memory.flags.writeable = False
+    return memory
 
 
 def _libc() -> ctypes.CDLL:
