@@ -1,0 +1,122 @@
+"""`dovetail train`: trains, or goes on training."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dovetail.cli.settings import (
+    BATCH_SIZE,
+    DATA,
+    MODEL,
+    PARAMS,
+    RUN_FLAGS,
+    SETTINGS,
+    VERBOSE,
+    put_together,
+    verb,
+    with_new_model_dir,
+)
+
+if TYPE_CHECKING:
+    from dovetail.run.resolve import Resolved
+
+
+@verb(run_flags=tuple(RUN_FLAGS))
+def train(
+    model: MODEL,
+    data: DATA,
+    flags: dict[str, Any],
+    max_steps: Annotated[
+        int | None, typer.Option("--max-steps", metavar="N", min=1, help="The step to end at.")
+    ] = None,
+    epochs: Annotated[
+        float | None,
+        typer.Option("--epochs", metavar="N", help="How often all records come; 1."),
+    ] = None,
+    batch_size: BATCH_SIZE = None,
+    params: PARAMS = None,
+    settings: SETTINGS = None,
+    fast_dev_run: Annotated[
+        bool,
+        typer.Option("--fast-dev-run", help="One batch of everything, and nothing is kept."),
+    ] = False,
+    overfit_batches: Annotated[
+        int | None,
+        typer.Option(
+            "--overfit-batches",
+            metavar="N",
+            min=1,
+            help="Train on the first N batches again and again.",
+        ),
+    ] = None,
+    verbose: VERBOSE = False,
+) -> None:
+    """Train a model; where its model_dir holds a checkpoint, go on from that.
+
+    The same command given again ends with the same parameters as one that was never stopped.
+
+    Example:
+        dovetail train digits.py --data demo/records/train \\
+            --model-dir demo/model --epochs 2 --set optimizer.lr=0.001
+    """
+    if max_steps is not None and epochs is not None:
+        raise typer.BadParameter("give --max-steps or --epochs, not both.")
+    if fast_dev_run and overfit_batches is not None:
+        raise typer.BadParameter("give --fast-dev-run or --overfit-batches, not both.")
+    given = {**flags, "max_steps": max_steps, "epochs": epochs, "batch_size": batch_size}
+    resolved = put_together(model, params=params, settings=settings, flags=given)
+    if fast_dev_run:
+        from dovetail.cli.trial import run_one_of_everything
+
+        run_one_of_everything(resolved, data, verbose=verbose)
+    elif overfit_batches is not None:
+        from dovetail.cli.trial import overfit
+
+        overfit(resolved, data, overfit_batches, verbose=verbose)
+    else:
+        _train(resolved, data, verbose=verbose)
+
+
+def _train(resolved: Resolved, data: str, *, verbose: bool) -> None:
+    from dovetail.cli.show import duration, plural, say
+    from dovetail.cli.values import show_values
+    from dovetail.run.estimator import Estimator
+
+    if resolved.config.model_dir is None:
+        resolved = with_new_model_dir(resolved)
+    estimator = Estimator.from_resolved(resolved)
+    show_values(resolved, training=True, verbose=verbose)
+    started = time.monotonic()
+    try:
+        trained = estimator.train_run(
+            data, max_steps=resolved.max_steps, epochs=resolved.epochs, command=sys.argv
+        )
+    except (KeyboardInterrupt, SystemExit):
+        _say_how_to_go_on(estimator.model_dir)
+        raise
+    if trained.steps:
+        seconds = duration(time.monotonic() - started)
+        say(
+            f"Trained {plural(trained.steps, 'step')}, to step {trained.step}, in {seconds}; "
+            f"the last loss is {trained.loss:.4g}."
+        )
+    else:
+        ends = resolved.max_steps or trained.step
+        say(f"There is nothing left to train: step {trained.step} of {ends} is done.")
+    say(f"Checkpoint: {trained.checkpoint}")
+
+
+def _say_how_to_go_on(model_dir: str) -> None:
+    from dovetail.cli.show import say_on_stderr
+    from dovetail.run import checkpoint
+
+    newest = checkpoint.latest(model_dir)
+    if newest is not None:
+        say_on_stderr(
+            f"Stopped; step {int(newest.name)} is saved. The same command with "
+            f"--model-dir {model_dir} goes on from there."
+        )
