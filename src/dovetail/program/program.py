@@ -183,7 +183,7 @@ class Program:
         if self.built_in is None:
             self.build(*cut(features, labels, parts)[0])
         pieces = [Part(f, y, count(f, y)) for f, y in cut(features, labels, parts)]
-        if not all(piece.examples for piece in pieces):
+        if not pieces or not all(piece.examples for piece in pieces):
             raise DataError("The batch holds no example, so there is no step to take on it.")
         return self.train_parts(pieces, summary=summary)
 
