@@ -162,7 +162,7 @@ class Estimator:
 
         Args:
           epochs: how often all records come, from the beginning of the run.
-          limit: use only the first so many records, in their order.
+          limit: use only so many records, those that come first in training, in that order.
           command: the command line, for the record of the run.
         """
         _check_steps(steps, max_steps)

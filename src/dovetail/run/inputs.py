@@ -54,7 +54,7 @@ class RecordInput:
       shuffle: whether each epoch has an order of its own.
       seed: of that order.
       epochs: how often all records come; None: for ever.
-      limit: take only the first so many examples of the records.
+      limit: take only so many examples: those that the order of `seed` begins with.
       prefetch: how many batches are made ahead of need.
     """
 
@@ -73,7 +73,8 @@ class RecordInput:
         prefetch: int = 2,
     ) -> None:
         if limit is not None and limit < len(records):
-            records = records.select(range(limit))
+            # As stored, the first are often all of one class.
+            records = records.select(batch_indices(seed, len(records), 0, limit))
         self.records = records
         self.name = f"records {records.path}"
         self.batch_size = batch_size
