@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dovetail.cli.settings import (
+from dovetail.cli.flags import (
     BATCH_SIZE,
     CHECKPOINT,
     DATA,
@@ -15,10 +15,9 @@ from dovetail.cli.settings import (
     RUN_FLAGS,
     SETTINGS,
     VERBOSE,
-    put_together,
-    verb,
-    with_existing_model_dir,
 )
+from dovetail.cli.settings import put_together, with_existing_model_dir
+from dovetail.cli.verb import verb
 
 
 @verb(run_flags=tuple(name for name, flag in RUN_FLAGS.items() if not flag.training_only))

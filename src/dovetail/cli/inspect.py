@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from dovetail.cli.settings import verb
+from dovetail.cli.verb import verb
 from dovetail.errors import DovetailError, nearest
 
 _KINDS = "a model file, records, a checkpoint, or a model_dir"

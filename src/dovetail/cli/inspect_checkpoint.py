@@ -47,9 +47,7 @@ def show(path: Path, described: dict[str, Any]) -> None:
     ]
     table(("tensor", "dtype", "shape", "values"), rows, right=["values"])
     say(f" {plural(described['values'], 'value')} in {plural(len(rows), 'tensor')}")
-    say(
-        f" optimizer: {plural(described['optimizer_values'], 'entry')}".replace("entrys", "entries")
-    )
+    say(f" optimizer: {plural(described['optimizer_values'], 'value')}")
     for name, count in described["files"].items():
         say(f" {name}: {size(count)}")
 

@@ -6,18 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dovetail.cli.settings import (
-    BATCH_SIZE,
-    CHECKPOINT,
-    DATA,
-    MODEL,
-    PARAMS,
-    RUN_FLAGS,
-    SETTINGS,
-    put_together,
-    verb,
-    with_existing_model_dir,
-)
+from dovetail.cli.flags import BATCH_SIZE, CHECKPOINT, DATA, MODEL, PARAMS, RUN_FLAGS, SETTINGS
+from dovetail.cli.settings import put_together, with_existing_model_dir
+from dovetail.cli.verb import verb
 
 if TYPE_CHECKING:
     import numpy as np

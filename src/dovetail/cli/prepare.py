@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dovetail.cli.settings import MODEL, verb
+from dovetail.cli.flags import MODEL
+from dovetail.cli.verb import verb
 from dovetail.errors import DefinitionError, ParamsError
 
 if TYPE_CHECKING:

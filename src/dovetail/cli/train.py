@@ -8,18 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dovetail.cli.settings import (
-    BATCH_SIZE,
-    DATA,
-    MODEL,
-    PARAMS,
-    RUN_FLAGS,
-    SETTINGS,
-    VERBOSE,
-    put_together,
-    verb,
-    with_new_model_dir,
-)
+from dovetail.cli.flags import BATCH_SIZE, DATA, MODEL, PARAMS, RUN_FLAGS, SETTINGS, VERBOSE
+from dovetail.cli.settings import put_together, not_left_empty, with_new_model_dir
+from dovetail.cli.verb import verb
 
 if TYPE_CHECKING:
     from dovetail.run.resolve import Resolved
@@ -86,18 +77,21 @@ def _train(resolved: Resolved, data: str, *, verbose: bool) -> None:
     from dovetail.cli.values import show_values
     from dovetail.run.estimator import Estimator
 
+    made = None
     if resolved.config.model_dir is None:
         resolved = with_new_model_dir(resolved)
-    estimator = Estimator.from_resolved(resolved)
-    show_values(resolved, training=True, verbose=verbose)
+        made = resolved.config.model_dir
     started = time.monotonic()
-    try:
-        trained = estimator.train_run(
-            data, max_steps=resolved.max_steps, epochs=resolved.epochs, command=sys.argv
-        )
-    except (KeyboardInterrupt, SystemExit):
-        _say_how_to_go_on(estimator.model_dir)
-        raise
+    with not_left_empty(made):
+        estimator = Estimator.from_resolved(resolved)
+        show_values(resolved, training=True, verbose=verbose)
+        try:
+            trained = estimator.train_run(
+                data, max_steps=resolved.max_steps, epochs=resolved.epochs, command=sys.argv
+            )
+        except (KeyboardInterrupt, SystemExit):
+            _say_how_to_go_on(estimator.model_dir)
+            raise
     if trained.steps:
         seconds = duration(time.monotonic() - started)
         say(

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dovetail.cli.settings import in_model_dir, new_folder, with_new_model_dir
+from dovetail.cli.settings import in_model_dir, new_folder, not_left_empty, with_new_model_dir
 from dovetail.cli.show import duration, number, plural, say, shape
 from dovetail.cli.values import show_values
 from dovetail.run.estimator import Estimator
@@ -70,17 +70,19 @@ def overfit(resolved: Resolved, data: str, batches: int, *, verbose: bool) -> No
         resolved = in_model_dir(resolved, folder, "a new folder for this trial")
     if resolved.max_steps is None and resolved.epochs is None:
         resolved = _with_length(resolved, epochs=PASSES, origin="default of --overfit-batches")
-    show_values(resolved, training=True, verbose=verbose)
     first = _FirstLoss()
     started = time.monotonic()
-    trained = Estimator.from_resolved(resolved).train_run(
-        data,
-        hooks=[first],
-        max_steps=resolved.max_steps,
-        epochs=resolved.epochs,
-        limit=batches * resolved.batch_size,
-        command=sys.argv,
-    )
+    with not_left_empty(resolved.config.model_dir):
+        estimator = Estimator.from_resolved(resolved)
+        show_values(resolved, training=True, verbose=verbose)
+        trained = estimator.train_run(
+            data,
+            hooks=[first],
+            max_steps=resolved.max_steps,
+            epochs=resolved.epochs,
+            limit=batches * resolved.batch_size,
+            command=sys.argv,
+        )
     same = "batch" if batches == 1 else f"{batches} batches"
     say(
         f"Trained {plural(trained.steps, 'step')} on the same {same} in "
