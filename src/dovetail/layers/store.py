@@ -262,7 +262,7 @@ def _make(
                 f"{type(module).__name__}; it must return a torch.nn.Module. For a function of "
                 "tensors use dovetail.layers.block(function, ...)."
             )
-    if root.device is not None:
+    if root.device is not None and any(t.device != root.device for t in _state(module)):
         module.to(root.device)  # made on the CPU first, so that every device starts alike
     if isinstance(module, Block):
         module.root = owner.root  # type: ignore[assignment]
