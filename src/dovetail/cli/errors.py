@@ -13,7 +13,7 @@ import select
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -36,7 +36,7 @@ def mistakes_shown(model: str | None = None, *, show_traceback: bool = False) ->
       show_traceback: print the whole traceback before the message.
     """
     with warnings.catch_warnings():
-        warnings.showwarning = _as_note
+        warnings.showwarning = _note_once()
         try:
             yield
             sys.stdout.flush()
@@ -106,15 +106,17 @@ def explained(error: Exception, model: str | None = None) -> tuple[str, int]:
     )
 
 
-def _as_note(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: object = None,
-    line: str | None = None,
-) -> None:
-    say_on_stderr(str(message), label="note:")
+def _note_once() -> Callable[..., None]:
+    """Return what shows a warning: as a note, the same text once (files are executed again)."""
+    shown: set[str] = set()
+
+    def note(message: Warning | str, *where: object, **more: object) -> None:
+        text = str(message)
+        if text not in shown:
+            shown.add(text)
+            say_on_stderr(text, label="note:")
+
+    return note
 
 
 def _user_line(error: BaseException, model: str | None) -> traceback.FrameSummary | None:

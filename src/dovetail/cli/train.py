@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dovetail.cli.flags import BATCH_SIZE, DATA, MODEL, PARAMS, RUN_FLAGS, SETTINGS, VERBOSE
-from dovetail.cli.settings import put_together, not_left_empty, with_new_model_dir
+from dovetail.cli.settings import not_left_empty, put_together, with_new_model_dir
 from dovetail.cli.verb import verb
 
 if TYPE_CHECKING:
