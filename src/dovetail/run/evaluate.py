@@ -10,6 +10,7 @@ from typing import Any
 from dovetail.definition.metrics import MetricSet
 from dovetail.definition.modes import ModeKeys
 from dovetail.errors import DataError
+from dovetail.program.batches import mapped
 from dovetail.program.program import Program
 from dovetail.program.randomness import kept_generators
 from dovetail.run import saving
@@ -59,7 +60,7 @@ def evaluate(
             if done == 0:
                 if not program.built:
                     mode = ModeKeys.TRAIN if fed.labels is not None else ModeKeys.EVAL
-                    program.build(fed.features, fed.labels, mode)
+                    program.build(_at_least_two(fed.features), _at_least_two(fed.labels), mode)
                 if restored is not None:
                     saving.restore(program, restored)
                 run.step = program.global_step
@@ -93,3 +94,8 @@ def evaluate(
         with SummaryWriter(event_dir, replace_step=step) as writer:
             writer.scalars(scalars, step)
     return values
+
+
+def _at_least_two(batch: Any) -> Any:
+    """Repeat a single example: built in TRAIN mode, torch's batch norm refuses a batch of one."""
+    return mapped(batch, lambda t: t.repeat_interleave(2, 0) if t.shape[:1] == (1,) else t)
