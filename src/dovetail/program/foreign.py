@@ -3,16 +3,83 @@
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.nn.modules import module as torch_module
 
 from dovetail.errors import DefinitionError
 
+_OWN_FOLDER = str(Path(__file__).parent.parent)
+_TORCH_FOLDER = str(Path(torch.__file__).parent)
 
-def check_loss(network: nn.Module, name: str, loss: Tensor) -> None:
+
+@dataclass(eq=False)
+class Registrations:
+    """What modules took up while model_fn ran.
+
+    Attributes:
+      parameters: (module, name, parameter, line of model_fn).
+      children: (module, child).
+    """
+
+    parameters: list[tuple[nn.Module, str, Tensor | None, str]] = field(default_factory=list)
+    children: list[tuple[nn.Module, nn.Module | None]] = field(default_factory=list)
+
+
+@contextmanager
+def registrations() -> Iterator[Registrations]:
+    """Note which parameters and children modules take up inside the `with` block.
+
+    A module that is made inside model_fn and not kept is gone when model_fn returns; the notes hold
+    it, so that it can be named.
+    """
+    noted = Registrations()
+
+    def note_parameter(module: nn.Module, name: str, parameter: Tensor | None) -> None:
+        noted.parameters.append((module, name, parameter, _line_of_model_fn()))
+
+    def note_child(module: nn.Module, name: str, child: nn.Module | None) -> None:
+        noted.children.append((module, child))
+
+    handles = (
+        torch_module.register_module_parameter_registration_hook(note_parameter),
+        torch_module.register_module_module_registration_hook(note_child),
+    )
+    try:
+        yield noted
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _line_of_model_fn() -> str:
+    """Return `file:line` of the user's function that Dovetail called last."""
+    frame = sys._getframe(2)
+    line = "model_fn"
+    while frame is not None and not frame.f_code.co_filename.startswith(_OWN_FOLDER):
+        if not frame.f_code.co_filename.startswith(_TORCH_FOLDER):
+            line = f"{frame.f_code.co_filename}:{frame.f_lineno}"
+        frame = frame.f_back
+    return line
+
+
+def check_loss(
+    network: nn.Module, name: str, loss: Tensor, noted: Registrations | None = None
+) -> None:
     """Refuse a loss that depends on no parameter, or on one that the network does not hold.
+
+    Args:
+      network: holds what is trained and saved.
+      name: of the train_op whose loss it is.
+      loss: a scalar with its graph.
+      noted: what modules took up while the loss was computed, see `registrations`.
 
     Raises:
       DefinitionError: naming the parameter's module, and the cure.
@@ -33,7 +100,7 @@ def check_loss(network: nn.Module, name: str, loss: Tensor) -> None:
     held_parameters = {id(p) for p in network.parameters()}
     for leaf in _leaves(loss):
         if isinstance(leaf, nn.Parameter) and id(leaf) not in held_parameters:
-            raise DefinitionError(_message(leaf))
+            raise DefinitionError(_message(leaf, noted or Registrations()))
 
 
 def _leaves(loss: Tensor) -> Iterator[Tensor]:
@@ -50,22 +117,38 @@ def _leaves(loss: Tensor) -> Iterator[Tensor]:
         todo.extend(n for n, _ in node.next_functions if n is not None)
 
 
-def _message(parameter: nn.Parameter) -> str:
+def _message(parameter: nn.Parameter, noted: Registrations) -> str:
+    shape = list(parameter.shape)
+    for module, name, own, line in noted.parameters:
+        if own is parameter:
+            whole = _outermost(module, noted)
+            kind = type(whole).__name__
+            kind = f"torch.nn.{kind}" if getattr(nn, kind, None) is type(whole) else kind
+            return (
+                f"{line}: the loss depends on '{name}' (shape {shape}) of {module!r}, which is "
+                "made inside model_fn: it would be new at each step, and never trained or saved. "
+                f"Write layers.layer({kind}, ...)(x) instead of {kind}(...)(x)."
+            )
     for candidate in gc.get_objects():
         if not issubclass(type(candidate), nn.Module):  # isinstance would wake lazy proxies
             continue
         for name, own in candidate.__dict__.get("_parameters", {}).items():
             if own is parameter:
-                kind = type(candidate).__name__
                 return (
-                    f"The loss depends on '{name}' (shape {list(parameter.shape)}) of "
-                    f"{candidate!r}, which the program does not hold, so it would not be trained "
-                    f"or saved. If it is made inside model_fn, write "
-                    f"layers.layer(torch.nn.{kind}, ...); if it is made outside, "
-                    "layers.layer(the_module, name='...')."
+                    f"The loss depends on '{name}' (shape {shape}) of {candidate!r}, which the "
+                    "program does not hold, so it would not be trained or saved. Write "
+                    "layers.layer(the_module, name='...')(x) instead of the_module(x)."
                 )
     return (
-        f"The loss depends on a parameter of shape {list(parameter.shape)} that the program does "
-        "not hold, so it would not be trained or saved. Make it with "
-        "layers.get_variable(name, shape)."
+        f"The loss depends on a parameter of shape {shape} that the program does not hold, so it "
+        "would not be trained or saved. Make it with layers.get_variable(name, shape)."
     )
+
+
+def _outermost(module: nn.Module, noted: Registrations) -> nn.Module:
+    """Return the largest module made inside model_fn of which `module` is a part."""
+    above: nn.Module | None = module
+    while above is not None:
+        module = above
+        above = next((holder for holder, child in noted.children if child is module), None)
+    return module

@@ -136,11 +136,11 @@ class Program:
         network.mode = mode
         network.train(mode == ModeKeys.TRAIN)
         try:
-            with seeded(self.seed), self._precise():
+            with seeded(self.seed), self._precise(), foreign.registrations() as noted:
                 output = network(features, labels)
             if mode == ModeKeys.TRAIN:
                 for name, loss in output.get("train_losses", {}).items():
-                    foreign.check_loss(network, name, loss)
+                    foreign.check_loss(network, name, loss, noted)
         except BaseException:
             self.network = self._network(network.config)  # no layer of a failed call remains
             raise

@@ -1,0 +1,119 @@
+"""Parameters that the loss depends on and the program does not hold."""
+
+import pytest
+import torch
+from torch import nn
+
+import dovetail
+from dovetail import layers, optimizers
+from dovetail.errors import DefinitionError
+from dovetail.program.foreign import check_loss
+
+X = torch.ones(2, 3)
+
+
+def spec(mode, loss):
+    return dovetail.EstimatorSpec(mode, loss=loss, train_op=optimizers.SGD(0.1).minimize(loss))
+
+
+def refusal(model_fn):
+    program = dovetail.build(model_fn, device="cpu")
+    with pytest.raises(DefinitionError) as caught:
+        program.train_step(X)
+    return str(caught.value)
+
+
+def test_a_module_made_inside_model_fn_is_named_with_the_cure():
+    def model_fn(features, labels, mode):
+        h = layers.layer(nn.Linear, 3, 3)(features)
+        return spec(mode, nn.Linear(3, 1)(h).mean())
+
+    message = refusal(model_fn)
+    assert "'weight' (shape [1, 3]) of Linear(in_features=3, out_features=1, bias=True)" in message
+    assert "made inside model_fn" in message
+    assert "layers.layer(torch.nn.Linear, ...)(x) instead of torch.nn.Linear(...)(x)" in message
+    assert "test_foreign.py:" in message
+
+
+class Two(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 1))
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+def test_of_a_nested_module_the_whole_is_to_be_given_to_layer():
+    def model_fn(features, labels, mode):
+        net = Two()
+        return spec(mode, net(layers.layer(nn.Linear, 3, 3)(features)).mean())
+
+    assert "layers.layer(Two, ...)(x) instead of Two(...)(x)" in refusal(model_fn)
+
+
+def test_a_module_made_anew_for_layer_is_refused_at_the_second_step():
+    def model_fn(features, labels, mode):
+        return spec(mode, layers.layer(nn.Linear(3, 1))(features).mean())
+
+    program = dovetail.build(model_fn, example=(X, None), device="cpu")
+    with pytest.raises(DefinitionError, match="made inside model_fn is new at each call"):
+        program.train_step(X)
+
+
+def test_a_module_from_outside_that_is_not_registered_is_refused():
+    outside = nn.Sequential(nn.Linear(3, 1))
+
+    def model_fn(features, labels, mode):
+        return spec(mode, outside(layers.layer(nn.Linear, 3, 3)(features)).mean())
+
+    assert "layers.layer(the_module, name='...')" in refusal(model_fn)
+
+
+def test_a_bare_parameter_is_refused_with_its_shape():
+    def model_fn(features, labels, mode):
+        weight = nn.Parameter(torch.ones(3))
+        return spec(mode, (layers.layer(nn.Linear, 3, 3)(features) * weight).mean())
+
+    message = refusal(model_fn)
+    assert "a parameter of shape [3]" in message
+    assert "layers.get_variable(name, shape)" in message
+
+
+def test_recomputed_blocks_hide_no_parameter():
+    def model_fn(features, labels, mode):
+        h = layers.layer(nn.Linear, 3, 3)(features)
+        h = layers.block(lambda x: nn.Linear(3, 1)(x), h, name="block", checkpoint=True)
+        return spec(mode, h.mean())
+
+    assert "layers.layer(torch.nn.Linear, ...)" in refusal(model_fn)
+
+
+def test_a_loss_cut_off_from_the_layers_is_refused():
+    def model_fn(features, labels, mode):
+        return spec(mode, layers.layer(nn.Linear, 3, 1)(features).mean().detach())
+
+    assert "without .detach(), .numpy()" in refusal(model_fn)
+
+
+def test_a_model_without_layers_has_nothing_to_train():
+    message = refusal(lambda features, labels, mode: spec(mode, features.mean()))
+    assert "nothing to train" in message
+    assert "dovetail.layers" in message
+
+
+def test_frozen_modules_and_leaves_that_are_no_parameters_pass():
+    frozen = nn.Linear(3, 3).requires_grad_(False)
+
+    def model_fn(features, labels, mode):
+        noise = torch.zeros(2, 3, requires_grad=True)  # as adversarial training has it
+        return spec(mode, layers.layer(nn.Linear, 3, 1)(frozen(features) + noise).mean())
+
+    dovetail.build(model_fn, device="cpu").train_step(X)
+
+
+def test_every_train_ops_loss_is_looked_at():
+    network = nn.Linear(3, 1)
+    check_loss(network, "one", network(X).mean())
+    with pytest.raises(DefinitionError, match="train_op 'two'"):
+        check_loss(network, "two", X.mean())
