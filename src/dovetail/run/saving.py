@@ -42,7 +42,8 @@ def restore(program: Program, saved: Checkpoint) -> None:
     A program built for prediction takes the parameters that it has, and no optimizer state.
 
     Raises:
-      CheckpointError: names or shapes differ, all of which are listed; nothing is changed.
+      CheckpointError: names or shapes differ, all of which are listed, or the optimizer does; no
+        parameter is changed.
     """
     own = program.state()
     found = saved.model
@@ -58,9 +59,6 @@ def restore(program: Program, saved: Checkpoint) -> None:
             f"{program.definition.name}:\n{difference}\n"
             "Use the definition that it was trained with, or another model_dir."
         )
-    with torch.no_grad():
-        for name, tensor in own.items():
-            tensor.copy_(found[name])
     if program.built_in == ModeKeys.TRAIN and saved.optimizer:
         described = program.statics(ModeKeys.TRAIN).train_ops
         for name, optimizer in program.optimizers.items():
@@ -73,6 +71,9 @@ def restore(program: Program, saved: Checkpoint) -> None:
             # a factory of the user's may keep state among its settings.
             custom = isinstance(described[name].optimizer, Custom)
             restore_optimizer(program.network, optimizer, own_state, settings=custom)
+    with torch.no_grad():
+        for name, tensor in own.items():
+            tensor.copy_(found[name])
     program.global_step = saved.step
     program.position = int(saved.state.get("position") or 0)
 
