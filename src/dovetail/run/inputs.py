@@ -189,7 +189,7 @@ def open_input(
         source = matched(offered)
     if isinstance(source, (str, Path)):
         source = Records(source)
-    if isinstance(source, Records) or hasattr(source, "gather"):
+    if isinstance(source, Records):
         return _record_input(
             source,
             definition,
