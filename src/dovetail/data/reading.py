@@ -78,7 +78,7 @@ class Job:
                 raise
             kind = type(error).__name__
             raise DataError(
-                f"{self.name} failed on '{filename}': {kind}: {error} "
+                f"{self.name} failed on '{filename}': {kind}: {str(error).rstrip('.')}. "
                 "Correct or remove the file, or handle it there."
             ) from error
 

@@ -124,7 +124,7 @@ def _parse(path: Path) -> ast.Module:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         near = sorted(p.name for p in path.parent.glob("*.py")) if path.parent.is_dir() else []
-        there = f" {path.parent} holds: {', '.join(near)}." if near else ""
+        there = f" {path.parent.resolve()} holds: {', '.join(near)}." if near else ""
         raise DefinitionError(f"There is no model file {path}.{there}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise DefinitionError(f"The model file {path} can't be read: {error}") from error
