@@ -8,6 +8,7 @@ import itertools
 import os
 import sys
 import traceback
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -24,7 +25,7 @@ class Outline:
     Attributes:
       lines: the line of each top-level name's last definition.
       doubled: names that are defined by more than one `def` or `class`, with their lines.
-      imports: the names of the modules it imports.
+      imports: the names of the modules it imports, with the leading dots of relative ones.
     """
 
     lines: dict[str, int]
@@ -57,9 +58,11 @@ def outline(path: Path) -> Outline:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             imports.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            imports.add(node.module)
-            imports.update(f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            home = "." * node.level + (node.module or "")
+            imports.add(home)
+            dot = "" if home.endswith(".") else "."
+            imports.update(f"{home}{dot}{alias.name}" for alias in node.names)
     doubled = {name: at for name, at in defined.items() if len(at) > 1}
     return Outline(lines, doubled, frozenset(imports))
 
@@ -110,9 +113,22 @@ def local_files(path: Path) -> tuple[Path, ...]:
         except DefinitionError:
             continue  # a module that does not parse would have failed at its import
         for name in sorted(imports):
-            base = path.parent.joinpath(*name.split("."))
-            todo.extend(c for c in (base.with_suffix(".py"), base / "__init__.py") if c.is_file())
+            todo.extend(c for c in _candidates(name, file, path.parent) if c.is_file())
     return tuple(found)
+
+
+def _candidates(name: str, file: Path, root: Path) -> Iterator[Path]:
+    """Yield the files that importing `name` in `file` may run, a package's own before its parts."""
+    rest = name.lstrip(".")
+    level = len(name) - len(rest)
+    base = root
+    if level:
+        base = file.parents[min(level, len(file.parents)) - 1]
+        yield base / "__init__.py"
+    for part in rest.split(".") if rest else ():
+        base = base / part
+        yield base.with_name(f"{part}.py")
+        yield base / "__init__.py"
 
 
 def _parse(path: Path) -> ast.Module:
