@@ -2,34 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor
 
 from dovetail.data.feed import Fed
 from dovetail.errors import DataError
+from dovetail.run.inputs import Input
 
 _OUT_OF_RANGE = ("out of bounds", "out of range")
 
 
-def explain(error: Exception, when: str, batch: str, fed: Fed) -> None:
-    """Add to an error which batch it came from.
+@contextmanager
+def explained(when: str, source: Input, fed: Fed) -> Iterator[None]:
+    """Say of an error that a block raises from which batch it came.
 
     Args:
-      error: what the step raised.
       when: such as "training step 12".
-      batch: which examples they are.
+      source: where the batch is from.
       fed: the batch.
 
     Raises:
-      DataError: instead, where a label or an index is out of range.
+      DataError: where a label or an index is out of range; other errors get a note.
     """
+    try:
+        yield
+    except Exception as error:
+        batch = source.describe(fed.position_after - fed.count, fed.count)
+        _explain(error, when, batch, fed)
+        raise
+
+
+def _explain(error: Exception, when: str, batch: str, fed: Fed) -> None:
     held = f"features: {_described(fed.features)}; labels: {_described(fed.labels)}"
     if isinstance(error, IndexError) and any(text in str(error) for text in _OUT_OF_RANGE):
         ranges = "; ".join(_ranges("features", fed.features) + _ranges("labels", fed.labels))
         raise DataError(
-            f"{error} in {when}, on the batch of {batch}. Its whole numbers are: "
+            f"{str(error).rstrip('.')} in {when}, on the batch of {batch}. Its whole numbers are: "
             f"{ranges or 'none'}. Labels of n classes, and indices of n embeddings, must be from "
             "0 to n - 1: correct the data, or make the model's number of classes larger."
         ) from error

@@ -14,7 +14,7 @@ from dovetail.program.batches import mapped
 from dovetail.program.program import Program
 from dovetail.program.randomness import kept_generators
 from dovetail.run import saving
-from dovetail.run.batch_errors import explain
+from dovetail.run.batch_errors import explained
 from dovetail.run.checkpoint import Checkpoint
 from dovetail.run.hooks import Hook, Run, each
 from dovetail.run.inputs import Input
@@ -60,18 +60,16 @@ def evaluate(
             if done == 0:
                 if not program.built:
                     mode = ModeKeys.TRAIN if fed.labels is not None else ModeKeys.EVAL
-                    program.build(_at_least_two(fed.features), _at_least_two(fed.labels), mode)
+                    batch = _at_least_two(fed.features), _at_least_two(fed.labels)
+                    with explained("evaluation", source, fed):
+                        program.build(*batch, mode)
                 if restored is not None:
                     saving.restore(program, restored)
                 run.step = program.global_step
                 each(hooks, "begin", run)
             each(hooks, "before_step", run)
-            try:
+            with explained("evaluation", source, fed):
                 output = program.eval_step(fed.features, fed.labels, batch=done)
-            except Exception as error:
-                batch = source.describe(fed.position_after - fed.count, fed.count)
-                explain(error, "evaluation", batch, fed)
-                raise
             statics = program.statics(ModeKeys.EVAL)
             if metrics is None or host is None:
                 metrics, host = MetricSet(statics.metrics), HostCall(statics)

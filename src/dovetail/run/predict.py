@@ -14,7 +14,7 @@ from dovetail.errors import DataError, DefinitionError, nearest
 from dovetail.program.program import Program
 from dovetail.program.randomness import kept_generators
 from dovetail.run import saving
-from dovetail.run.batch_errors import explain
+from dovetail.run.batch_errors import explained
 from dovetail.run.checkpoint import Checkpoint
 from dovetail.run.inputs import Input
 
@@ -47,17 +47,13 @@ def predict(
         for fed in batches:
             if done == 0:
                 if not program.built:
-                    program.build(fed.features, None, ModeKeys.PREDICT)
+                    with explained("prediction", source, fed):
+                        program.build(fed.features, None, ModeKeys.PREDICT)
                 if restored is not None:
                     saving.restore(program, restored)
             # Around the step alone: between batches the caller's code runs.
-            with kept_generators():
-                try:
-                    output = program.predict_step(fed.features, batch=done)["predictions"]
-                except Exception as error:
-                    batch = source.describe(fed.position_after - fed.count, fed.count)
-                    explain(error, "prediction", batch, fed)
-                    raise
+            with kept_generators(), explained("prediction", source, fed):
+                output = program.predict_step(fed.features, batch=done)["predictions"]
             for key in keys or ():
                 if key not in output:
                     raise DefinitionError(

@@ -18,7 +18,7 @@ from dovetail.program.batches import cut
 from dovetail.program.program import Program
 from dovetail.program.randomness import kept_generators, seeded
 from dovetail.run import checkpoint, saving, signals
-from dovetail.run.batch_errors import explain
+from dovetail.run.batch_errors import explained
 from dovetail.run.config import RunConfig
 from dovetail.run.hooks import Hook, Run, SavingListener, each, tell
 from dovetail.run.inputs import Input
@@ -120,7 +120,8 @@ def train(
                 raise DataError(f"{source.name} gave no batch, so there is nothing to train on.")
             return Trained(step, 0, position, math.nan, newest, "nothing to do")
         if not program.built:
-            program.build(*cut(fed.features, fed.labels, config.parts)[0])
+            with explained("building the model", source, fed):
+                program.build(*cut(fed.features, fed.labels, config.parts)[0])
         if restored is not None:
             saving.restore(program, restored)
         _note_what_is_not_exact(progress, program, source, step, restored)
@@ -137,14 +138,10 @@ def train(
         while fed is not None:
             each(hooks, "before_step", run)
             summary = (step + 1) % config.save_summary_steps == 0 or step == 0
-            try:
+            with explained(f"training step {step + 1}", source, fed):
                 output = program.train_step(
                     fed.features, fed.labels, parts=config.parts, summary=summary
                 )
-            except Exception as error:
-                batch = source.describe(position, fed.count)
-                explain(error, f"training step {step + 1}", batch, fed)
-                raise
             step, position = step + 1, fed.position_after
             run.step, program.position = step, position
             loss = output["loss"]
