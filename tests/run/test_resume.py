@@ -207,6 +207,36 @@ class Kill(Hook):
 
 
 @pytest.mark.parametrize(
+    "noise",
+    [
+        "torch.from_numpy(np.random.normal(size=records['x'].shape).astype('float32'))",
+        "random.random()",
+        "torch.rand(records['x'].shape)",
+    ],
+    ids=["numpy", "random", "torch"],
+)
+def test_random_augmentation_in_input_fn_is_that_of_the_run_and_its_position(
+    noise: str,
+    make: Callable[..., Estimator],
+    records: Path,
+    tmp_path: Path,
+    assert_same_state: Callable[..., None],
+):
+    model = tmp_path / "model.py"
+    augmented = f"torch.from_numpy(records['x']) + {noise}"
+    text = MODEL_FILE.replace('records["x"]', augmented)
+    model.write_text(f"import random\nimport numpy as np\n{text}")
+    whole = make("whole", model, seed=3).train(records, max_steps=STEPS)
+    assert_same_state(whole, make("same", model, seed=3).train(records, max_steps=STEPS))
+    for stop in (1, 5, STEPS):
+        again = make("again", model, seed=3).train(records, max_steps=stop)
+    assert_same_state(whole, again)
+    assert again.evaluate(records) == whole.evaluate(records)
+    other = make("other", model, seed=4).train(records, max_steps=STEPS)
+    assert other.evaluate(records) != whole.evaluate(records)
+
+
+@pytest.mark.parametrize(
     ("sent", "error"), [(signal.SIGTERM, SystemExit), (signal.SIGINT, KeyboardInterrupt)]
 )
 def test_a_signal_lets_the_step_finish_and_saves_it(

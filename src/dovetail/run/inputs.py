@@ -20,6 +20,7 @@ from dovetail.definition.modes import ModeKeys
 from dovetail.definition.signature import Matched, where
 from dovetail.errors import DataError, DefinitionError
 from dovetail.program.batches import count
+from dovetail.run.seeded_input import SeededInput
 
 
 class Input(Protocol):
@@ -56,6 +57,8 @@ class RecordInput:
       epochs: how often all records come; None: for ever.
       limit: take only so many examples: those that the order of `seed` begins with.
       prefetch: how many batches are made ahead of need.
+      repeatable: whether input_fn's random numbers are derived from seed and position. It seeds
+        the global generators, which the caller is to put back.
     """
 
     positioned = True
@@ -71,6 +74,7 @@ class RecordInput:
         epochs: float | None = 1,
         limit: int | None = None,
         prefetch: int = 2,
+        repeatable: bool = True,
     ) -> None:
         if limit is not None and limit < len(records):
             # As stored, the first are often all of one class.
@@ -83,19 +87,35 @@ class RecordInput:
         self.seed = seed
         self.total = None if epochs is None else round(epochs * len(records))
         self.prefetch = prefetch
+        self.repeatable = repeatable
 
     def batches(self, position: int) -> Generator[Fed]:
-        feed = RecordFeed(
+        input_fn, prefetch = self.input_fn, self.prefetch
+        if input_fn is not None and self.repeatable:
+            input_fn = SeededInput(input_fn, self.seed, position)
+            # The first batch is made here, which tells whether a thread may make the others.
+            first = position + self.batch_size
+            stop = first if self.total is None else min(first, self.total)
+            for fed in self._feed(input_fn, position, stop, 0):
+                position = fed.position_after
+                yield fed
+            if input_fn.draws_from_torch:
+                prefetch = 0
+        yield from self._feed(input_fn, position, self.total, prefetch)
+
+    def _feed(
+        self, input_fn: Callable[..., Any] | None, start: int, stop: int | None, prefetch: int
+    ) -> RecordFeed:
+        return RecordFeed(
             self.records,
             self.batch_size,
             seed=self.seed,
             shuffle=self.shuffle,
-            input_fn=self.input_fn,
-            start=position,
-            stop=self.total,
-            prefetch=self.prefetch,
+            input_fn=input_fn,
+            start=start,
+            stop=stop,
+            prefetch=prefetch,
         )
-        yield from feed
 
     def describe(self, position: int, count: int) -> str:
         rows = batch_indices(self.seed, len(self.records), position, count, self.shuffle)
@@ -240,6 +260,8 @@ def _record_input(
         epochs=epochs,
         limit=limit,
         prefetch=prefetch,
+        # Between two predictions the caller's code runs, whose random numbers are its own.
+        repeatable=mode != ModeKeys.PREDICT,
     )
 
 
