@@ -15,6 +15,7 @@ from dovetail import layers, optimizers
 from dovetail.errors import CheckpointError, DataError, DefinitionError
 from dovetail.run import checkpoint, predict
 from dovetail.run.estimator import Estimator
+from dovetail.run.hooks import Hook
 
 
 def echo_model_fn(features, labels, mode, params):
@@ -164,6 +165,25 @@ def test_training_between_two_predictions_changes_neither(
     assert np.array_equal(found, expected)
     assert_same_state(estimator, make("c").train(records, max_steps=6))
     assert estimator.evaluate(records)["global_step"] == 6
+
+
+def test_hooks_see_each_batch_and_may_stop(echo: Estimator, records: Path):
+    told: list[Any] = []
+
+    class Diary(Hook):
+        def begin(self, run):
+            told.append(("begin", run.step, str(run.model_dir)))
+
+        def after_step(self, run, output):
+            told.append(("after", len(output["predictions"]["first"])))
+            if len(told) == 3:
+                run.request_stop()
+
+        def end(self, run):
+            told.append("end")
+
+    assert len(list(echo.predict(records, hooks=[Diary()]))) == 16
+    assert told == [("begin", 1, echo.model_dir), ("after", 8), ("after", 8), "end"]
 
 
 def test_random_numbers_of_the_caller_go_on_between_batches(echo: Estimator, records: Path):

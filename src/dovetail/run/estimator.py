@@ -232,6 +232,7 @@ class Estimator:
                 steps=steps,
                 restored=restored,
                 event_dir=folder,
+                model_dir=Path(self.model_dir),
                 hooks=taken,
             )
         except BaseException:
@@ -255,7 +256,7 @@ class Estimator:
         Args:
           input_fn: as `train` takes it, or giving features without labels.
           predict_keys: which predictions; None: all.
-          hooks: taken for the reference's sake; a generator's caller sees each batch itself.
+          hooks: called at each batch.
           checkpoint_path: which checkpoint; None: the newest in model_dir.
           yield_single_examples: one dict of values per example, or one of arrays per batch.
           steps: how many batches; None: the whole input.
@@ -268,6 +269,7 @@ class Estimator:
         """
         keys = [predict_keys] if isinstance(predict_keys, str) else predict_keys
         _check_steps(steps, None)
+        taken = checked(hooks, HOOK_METHODS, "hooks")
         source = self._input(input_fn, ModeKeys.PREDICT)
         restored = self._restored(checkpoint_path, ModeKeys.PREDICT)
         program = self._program_for(ModeKeys.PREDICT)
@@ -277,7 +279,13 @@ class Estimator:
         self._forget()
         try:
             for batch in predict.predict(
-                program, source, keys=keys, restored=restored, steps=steps
+                program,
+                source,
+                keys=keys,
+                restored=restored,
+                steps=steps,
+                model_dir=Path(self.model_dir),
+                hooks=taken,
             ):
                 if yield_single_examples:
                     yield from predict.rows(batch)

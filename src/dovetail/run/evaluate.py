@@ -29,6 +29,7 @@ def evaluate(
     steps: int | None = None,
     restored: Checkpoint | None = None,
     event_dir: Path | None = None,
+    model_dir: Path | None = None,
     hooks: Sequence[Hook] = (),
 ) -> dict[str, Any]:
     """Evaluate a program on an input.
@@ -39,6 +40,7 @@ def evaluate(
       steps: how many batches; None: all.
       restored: the checkpoint to evaluate; None: the program's state as it is.
       event_dir: where the metrics are written to the event log.
+      model_dir: what hooks see as the run's.
       hooks: called at each batch; their run's step is the checkpoint's.
 
     Returns:
@@ -52,7 +54,7 @@ def evaluate(
     host: HostCall | None = None
     loss = MeanLoss(program.device)
     done = 0
-    run = Run(program, event_dir or Path(), program.global_step)
+    run = Run(program, model_dir or Path())
     with contextlib.ExitStack() as stack:
         stack.enter_context(kept_generators())
         batches = stack.enter_context(contextlib.closing(source.batches(0)))

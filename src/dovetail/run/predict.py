@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Generator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from dovetail.program.randomness import kept_generators
 from dovetail.run import saving
 from dovetail.run.batch_errors import explained
 from dovetail.run.checkpoint import Checkpoint
+from dovetail.run.hooks import Hook, Run, each
 from dovetail.run.inputs import Input
 
 
@@ -26,6 +28,8 @@ def predict(
     keys: Sequence[str] | None = None,
     restored: Checkpoint | None = None,
     steps: int | None = None,
+    model_dir: Path | None = None,
+    hooks: Sequence[Hook] = (),
 ) -> Generator[dict[str, np.ndarray]]:
     """Yield the predictions of each batch: name -> array, batch first.
 
@@ -35,6 +39,8 @@ def predict(
       keys: which predictions; None: all.
       restored: the checkpoint to predict with; None: the program's state as it is.
       steps: how many batches; None: all.
+      model_dir: what hooks see as the run's.
+      hooks: called at each batch; their run's step is the checkpoint's.
 
     Raises:
       DataError: the input has no batch.
@@ -42,6 +48,7 @@ def predict(
       CheckpointError: the checkpoint is of another definition.
     """
     done = 0
+    run = Run(program, model_dir or Path())
     with contextlib.ExitStack() as stack:
         batches = stack.enter_context(contextlib.closing(source.batches(0)))
         for fed in batches:
@@ -51,9 +58,14 @@ def predict(
                         program.build(fed.features, None, ModeKeys.PREDICT)
                 if restored is not None:
                     saving.restore(program, restored)
+                run.step = program.global_step
+                each(hooks, "begin", run)
+            each(hooks, "before_step", run)
             # Around the step alone: between batches the caller's code runs.
             with kept_generators(), explained("prediction", source, fed):
-                output = program.predict_step(fed.features, batch=done)["predictions"]
+                predicted = program.predict_step(fed.features, batch=done)
+            each(hooks, "after_step", run, predicted)
+            output = predicted["predictions"]
             for key in keys or ():
                 if key not in output:
                     raise DefinitionError(
@@ -62,8 +74,10 @@ def predict(
                     )
             yield {key: as_array(output[key]) for key in keys or output}
             done += 1
-            if steps is not None and done >= steps:
+            if run.stopping or (steps is not None and done >= steps):
                 break
+        if done:
+            each(hooks, "end", run)
     if done == 0:
         raise DataError(f"{source.name} gave no batch, so there is nothing to predict.")
 
