@@ -3,6 +3,7 @@
 import functools
 
 import pytest
+import torch
 
 from dovetail.definition.signature import Matched, where
 from dovetail.errors import DefinitionError
@@ -63,6 +64,23 @@ def test_classes_and_callable_objects_are_matched_too():
     assert call(Net).got == ("PARAMS", 3)
     assert call(Net(1)) == "LABELS"
     assert Matched(Net, OFFERED).defaults == {"width": 3}
+
+
+def test_values_bound_by_partial_stand():
+    def function(features, labels, mode, width):
+        return features, labels, mode, width
+
+    bound = functools.partial(function, mode="mine", width=3)
+    assert call(bound) == ("FEATURES", "LABELS", "mine", 3)
+    assert Matched(bound, OFFERED).defaults == {}
+    assert call(functools.partial(lambda a, features: (a, features), 1)) == (1, "FEATURES")
+
+
+def test_nothing_is_forced_on_a_class_without_a_constructor_of_its_own():
+    class Net(torch.nn.Module):
+        pass
+
+    assert isinstance(call(Net), Net)
 
 
 def test_own_parameters_with_defaults_are_settings():

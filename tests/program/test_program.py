@@ -174,6 +174,41 @@ def test_lazy_layers_of_torch_take_their_shape_when_built():
     assert program.state()["lazylinear.weight"].shape == (1, 3)
 
 
+def test_a_module_from_outside_is_shared_by_no_two_programs():
+    outside = nn.Linear(3, 1)
+    first = outside.weight.detach().clone()
+
+    def with_outside(features, labels, mode):
+        output = layers.layer(outside, name="net")(features)
+        loss = F.mse_loss(output, labels)
+        return dovetail.EstimatorSpec(mode, output, loss, optimizers.SGD(0.1).minimize(loss))
+
+    one = dovetail.build(with_outside, example=(X, Y), device="cpu")
+    two = dovetail.build(with_outside, example=(X, Y), device="cpu")
+    assert one.network.net is outside
+    one.train_step(X, Y)
+    assert torch.equal(two.state()["net.weight"], first)
+    two.train_step(X, Y)
+    assert_identical(one.state(), two.state())
+
+
+@pytest.mark.parametrize("earlier", [0, 1])
+def test_a_module_from_outside_has_one_name(earlier):
+    outside = nn.Linear(3, 3)
+
+    def twice(features, labels, mode):
+        h = layers.layer(outside, name="one")(features)
+        return dovetail.EstimatorSpec(mode, layers.layer(outside, name="two")(h))
+
+    stores = []
+    for _ in range(earlier):
+        with layers.scope() as store:
+            layers.layer(outside, name="elsewhere")
+        stores.append(store)
+    with pytest.raises(DefinitionError, match="already in the program as 'one'"):
+        dovetail.build(twice, example=X, device="cpu")
+
+
 def test_params_reach_model_fn_and_are_the_programs_own():
     def with_params(features, labels, mode, params, config):
         assert config == "the config"

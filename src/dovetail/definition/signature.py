@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -98,10 +99,15 @@ def _match(
     by_position = 0
     names: list[str] = []
     defaults: dict[str, Any] = {}
+    bound = function.keywords if isinstance(function, functools.partial) else ()
     for index, parameter in enumerate(parameters):
+        if parameter.name in bound:
+            continue  # the user's value stands
         if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
             by_position = max(by_position, positional)
         elif parameter.kind is inspect.Parameter.VAR_KEYWORD:
+            if isinstance(function, type):
+                continue  # it goes to a base class, torch.nn.Module's that takes nothing
             names.extend(n for n in offered[by_position:] if n not in names)
         elif (
             index < positional

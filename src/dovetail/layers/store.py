@@ -9,7 +9,9 @@ is a `Frame`; the current frame sits in a thread-local slot, which `torch.compil
 
 from __future__ import annotations
 
+import copy
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +24,9 @@ from dovetail.errors import DefinitionError
 from dovetail.layers.calls import arguments, base_name, call_site, describe, same
 
 _slot = threading.local()
+
+# module that lives outside model_fn -> the store that holds it
+_holders: weakref.WeakKeyDictionary[nn.Module, weakref.ref[Store]] = weakref.WeakKeyDictionary()
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,7 +171,7 @@ def layer(factory: Any, *args: Any, name: str | None = None, **kwargs: Any) -> A
 
     Args:
       factory: a class or function that makes an `nn.Module`, or a module that lives outside
-        model_fn, which then becomes part of the program.
+        model_fn, which then becomes part of the program; a second program gets a copy of it.
       *args: positional arguments of the factory; none for a module.
       name: the layer's name within its block. Without it layers are numbered by factory:
         `linear`, `linear_1`, ... The same name twice is the same layer, with shared weights.
@@ -248,7 +253,7 @@ def _make(
                 f"{place}: layer '{name}' was given a {type(factory).__name__} and arguments. A "
                 "module takes none here: call what `layer` returns."
             )
-        module = factory
+        module = _own(root, factory, name, place)
     else:
         if not callable(factory):
             raise DefinitionError(
@@ -289,12 +294,6 @@ def _make(
             f"{place}: a layer can't be named '{name}', since torch modules have an attribute of "
             f"that name. Call it '{name}_layer', say."
         )
-    held = next((n for n, child in root.named_modules() if child is module), None)
-    if held is not None:
-        raise DefinitionError(
-            f"{place}: the module given as layer '{name}' is already in the program as '{held}'. "
-            f"To share it, use the same name."
-        )
     owner.add_module(name, module)
     owner.made[name] = made
     if not root.sealed:
@@ -305,6 +304,36 @@ def _make(
             if buffer is not None
         )
     return module
+
+
+def _own(root: Store, given: nn.Module, name: str, place: str) -> nn.Module:
+    """Return the module itself to the first store that asks, and a copy to any other.
+
+    Programs share nothing: one that predicts from an old checkpoint must not change what another
+    trains.
+    """
+    held = next((n for n, child in root.named_modules() if child is given), None)
+    if held is None:
+        held = next(
+            (
+                f"{path}.{known}".lstrip(".")
+                for path, holder in root.named_modules()
+                if isinstance(holder, Holder)
+                for known, made in holder.made.items()
+                if made.factory is given
+            ),
+            None,
+        )
+    if held is not None:
+        raise DefinitionError(
+            f"{place}: the module given as layer '{name}' is already in the program as '{held}'. "
+            f"To share it, use the same name."
+        )
+    holder = _holders.get(given)
+    if holder is not None and holder() not in (None, root):
+        return copy.deepcopy(given)
+    _holders[given] = weakref.ref(root)
+    return given
 
 
 def _check_same(

@@ -142,6 +142,7 @@ class Program:
                 for name, loss in output.get("train_losses", {}).items():
                     foreign.check_loss(network, name, loss, noted)
         except BaseException:
+            network.seal()  # so that a module from outside is as it was
             self.network = self._network(network.config)  # no layer of a failed call remains
             raise
         network.seal()
