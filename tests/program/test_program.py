@@ -390,6 +390,14 @@ def test_layers_that_only_evaluation_uses_are_refused():
         program.eval_step(X, Y)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "known"), [("precision", "fp16", "'bf16'"), ("execution", "fast", "'eager'")]
+)
+def test_an_unknown_way_to_run_is_refused(name, value, known):
+    with pytest.raises(DefinitionError, match=f"{name}='{value}'.*{known}"):
+        dovetail.build(model_fn, **{name: value})
+
+
 def test_a_device_that_is_not_there_is_refused():
     with pytest.raises(DefinitionError, match="device='cuda:77' can't be used here"):
         dovetail.build(model_fn, device="cuda:77")

@@ -149,6 +149,21 @@ def test_compiled_execution_gives_the_losses_of_eager():
 
 
 @pytest.mark.usefixtures("fresh_dynamo")
+def test_compiled_execution_takes_parts_and_batches_of_any_size(monkeypatch):
+    use_backend(monkeypatch, "aot_eager")
+    losses = []
+    for execution in ("eager", "compiled"):
+        program = dovetail.build(small, params={"width": 4}, device="cpu", execution=execution)
+        seen = [
+            program.train_step(batch(n)[0]["image"][:, 0, 0], parts=3, summary=n > 6)["loss"]
+            for n in (7, 7, 8, 4, 6)
+        ]
+        seen += [program.eval_step(torch.ones(n, 2))["loss"] for n in (1, 2, 5)]
+        losses.append([loss.item() for loss in seen])
+    assert losses[0] == pytest.approx(losses[1], abs=1e-6)
+
+
+@pytest.mark.usefixtures("fresh_dynamo")
 def test_compiled_execution_takes_recomputed_blocks(monkeypatch):
     monkeypatch.setattr(torch._dynamo.config, FLAG, getattr(torch._dynamo.config, FLAG))
     use_backend(monkeypatch, "aot_eager")

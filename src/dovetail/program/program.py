@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from torch import Tensor
 from dovetail.definition.definition import Definition, load
 from dovetail.definition.hparams import HParams
 from dovetail.definition.modes import ModeKeys
-from dovetail.errors import DataError, DefinitionError
+from dovetail.errors import DataError, DefinitionError, nearest
 from dovetail.program import foreign
 from dovetail.program.batches import as_tensors, count, cut, mapped
 from dovetail.program.network import Network, Statics
@@ -52,6 +52,8 @@ class Program:
         execution: Execution = "auto",
         config: Any = None,
     ) -> None:
+        _check_choice("precision", precision, get_args(Precision))
+        _check_choice("execution", execution, get_args(Execution))
         self.definition = definition
         self.params: HParams = definition.params.copy()
         self.device = device
@@ -281,6 +283,14 @@ def _compiled(network: Network) -> Callable[..., dict[str, Any]]:
 
 
 _MODE_SALT: dict[str, int] = {ModeKeys.EVAL: 1, ModeKeys.PREDICT: 2}
+
+
+def _check_choice(name: str, value: object, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise DefinitionError(
+            f"{name}={value!r}: it must be one of {', '.join(map(repr, known))}."
+            f"{nearest(str(value), known)}"
+        )
 
 
 def choose_device(device: str | torch.device = "auto") -> torch.device:
