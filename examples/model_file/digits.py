@@ -1,5 +1,7 @@
 """Handwritten digits: a model file, the whole definition of the model on one page.
 
+`make demo` runs it; step by step:
+
     python examples/model_file/make_digits.py demo/digits
     dovetail prepare examples/model_file/digits.py 'demo/digits/train/*/*.png' --output demo/train
     dovetail train examples/model_file/digits.py --data demo/train --model-dir demo/model

@@ -424,11 +424,12 @@ def test_fake_tensors_build_a_store_without_memory():
 
 
 def test_layers_without_state_of_different_factories_stay_different():
-    with layers.scope() as store:
+    with layers.scope():
         first = layers.layer(lambda: nn.ReLU())
         second = layers.layer(lambda: nn.Tanh())
         third = layers.layer(lambda: nn.Linear(3, 3))
     assert (type(first), type(second), type(third)) == (nn.ReLU, nn.Tanh, nn.Linear)
+
 
 def test_functions_are_the_same_layer_only_if_what_they_enclose_is():
     def dropout(p: float):
