@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import numpy as np
 import pytest
 import torch
 
+from dovetail.data.record_writer import RecordWriter
 from dovetail.data.records import Records
+from dovetail.data.schema import Field, Schema
 from dovetail.definition.definition import load
 from dovetail.definition.hparams import HParams
 from dovetail.definition.modes import ModeKeys
@@ -180,6 +183,27 @@ def test_labels_need_not_be_given_to_predict(records: Path, tmp_path: Path):
     assert predicted.features.shape == (8, 5)
     trained = next(open_input(records, definition, ModeKeys.TRAIN, **values).batches(0))
     assert trained.labels.shape == (8, 1)
+
+
+def test_records_without_labels_can_be_predicted_but_not_trained_on(
+    tmp_path: Path, table: dict[str, np.ndarray]
+):
+    schema = Schema([Field("x", (5,), "float32")])
+    with RecordWriter(tmp_path / "unlabelled", schema) as writer:
+        for x in table["x"]:
+            writer.append({"x": x})
+
+    def model_fn(features, labels, mode):
+        raise AssertionError
+
+    both = Schema([Field("x", (5,), "float32"), Field("label", (1,), "int64")])
+    definition = replace(load(model_fn), schema=both)
+    values = {"params": HParams(), "config": RunConfig(), "batch_size": 37}
+    source = open_input(tmp_path / "unlabelled", definition, ModeKeys.PREDICT, **values)
+    (fed,) = source.batches(0)
+    assert fed.features.keys() == {"x"}
+    with pytest.raises(DefinitionError, match="'label' is not in the records"):
+        open_input(tmp_path / "unlabelled", definition, ModeKeys.TRAIN, **values)
 
 
 def test_a_path_that_is_none_says_so(tmp_path: Path, make: Callable[..., Any]):

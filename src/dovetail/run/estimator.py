@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 import warnings
@@ -74,8 +75,7 @@ class Estimator:
         self._resolved = _with_model_dir(resolved, model_dir)
         self._program: Program | None = None
         self._live: Path | None = None
-        choose_device(self.config.device)  # a device that is not there is refused here
-        self._make_model_dir()
+        self._prepare()
 
     @classmethod
     def from_resolved(cls, resolved: Resolved) -> Estimator:
@@ -84,8 +84,7 @@ class Estimator:
         estimator._resolved = _with_model_dir(resolved, None)
         estimator._program = None
         estimator._live = None
-        choose_device(estimator.config.device)
-        estimator._make_model_dir()
+        estimator._prepare()
         return estimator
 
     @property
@@ -384,7 +383,12 @@ class Estimator:
             prefetch=self.config.prefetch,
         )
 
-    def _make_model_dir(self) -> None:
+    def _prepare(self) -> None:
+        """Refuse a device that is not there, and make model_dir."""
+        device = choose_device(self.config.device)
+        if self.config.deterministic and device.type == "cuda":
+            # cuBLAS reads it once, at its first use in the process.
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         try:
             Path(self.model_dir).mkdir(parents=True, exist_ok=True)
         except OSError as error:

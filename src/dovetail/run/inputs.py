@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from dovetail.data.feed import Fed, RecordFeed, as_tensors
+from dovetail.data.feed import LABELS, Fed, RecordFeed, as_tensors
 from dovetail.data.order import batch_indices
 from dovetail.data.records import Records
 from dovetail.definition.definition import Definition
@@ -250,7 +250,7 @@ def _record_input(
             f"{_VERBS[mode]}. Prepare it from files that have examples."
         )
     if definition.schema is not None:
-        _check_schema(records, definition)
+        _check_schema(records, definition, mode)
     return RecordInput(
         records,
         batch_size=batch_size,
@@ -288,12 +288,14 @@ _VERBS: dict[str, str] = {
 }
 
 
-def _check_schema(records: Any, definition: Definition) -> None:
+def _check_schema(records: Any, definition: Definition, mode: str) -> None:
     schema = definition.schema
     assert schema is not None
     differences = []
     for field in schema.fields:
         found = records.schema.get(field.name)
+        if found is None and mode == ModeKeys.PREDICT and field.name in LABELS:
+            continue  # what is to be predicted need not be known
         if found is None:
             differences.append(f"'{field.name}' is not in the records")
         elif (found.shape, found.dtype) != (field.shape, field.dtype):
