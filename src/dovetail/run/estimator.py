@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 import warnings
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,13 +15,14 @@ import numpy as np
 from dovetail.definition.definition import Definition, load
 from dovetail.definition.hparams import HParams
 from dovetail.definition.modes import ModeKeys
-from dovetail.errors import CheckpointError, DovetailError, ParamsError
+from dovetail.errors import CheckpointError, ParamsError
 from dovetail.program.program import Program, choose_device
 from dovetail.run import checkpoint, predict, provenance
 from dovetail.run.config import RunConfig
 from dovetail.run.evaluate import evaluate
 from dovetail.run.hooks import HOOK_METHODS, Hook, SavingListener, checked
 from dovetail.run.inputs import Input, open_input
+from dovetail.run.model_dir import make_model_dir, with_model_dir
 from dovetail.run.resolve import Resolved, resolve
 from dovetail.run.train import Trained, train
 
@@ -43,6 +42,7 @@ class Estimator:
       ParamsError: a param is unknown or of the wrong type, or config names another model_dir.
 
     Example:
+      >>> import tempfile
       >>> import numpy as np, torch, dovetail
       >>> def model_fn(features, labels, mode, params):
       ...     output = dovetail.layers.fully_connected(features["x"], 1, activation_fn=None)
@@ -72,7 +72,7 @@ class Estimator:
         params: Mapping[str, Any] | None = None,
     ) -> None:
         resolved = resolve(load(model_fn), params=params, config=config)
-        self._resolved = _with_model_dir(resolved, model_dir)
+        self._resolved = with_model_dir(resolved, model_dir)
         self._program: Program | None = None
         self._live: Path | None = None
         self._prepare()
@@ -81,7 +81,7 @@ class Estimator:
     def from_resolved(cls, resolved: Resolved) -> Estimator:
         """Make an Estimator whose values are put together already, as the command line does."""
         estimator = cls.__new__(cls)
-        estimator._resolved = _with_model_dir(resolved, None)
+        estimator._resolved = with_model_dir(resolved, None)
         estimator._program = None
         estimator._live = None
         estimator._prepare()
@@ -389,13 +389,7 @@ class Estimator:
         if self.config.deterministic and device.type == "cuda":
             # cuBLAS reads it once, at its first use in the process.
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        try:
-            Path(self.model_dir).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise DovetailError(
-                f"The model_dir {self.model_dir} can't be made: {error}. Give yourself permission "
-                "there, or name another."
-            ) from error
+        make_model_dir(self.model_dir)
 
     def _record(
         self,
@@ -417,34 +411,6 @@ class Estimator:
             seed=self.config.seed,
             extra={"data": source.name, "from_step": step, "values": {**values, **asked}},
         )
-
-
-def _with_model_dir(resolved: Resolved, model_dir: str | Path | None) -> Resolved:
-    """Settle model_dir: the argument's, the config's, or a temporary one."""
-    config = resolved.config
-    origin = resolved.origins.get("runconfig.model_dir")
-    if model_dir is not None:
-        clash = origin == "Python call" and Path(config.model_dir or "") != Path(model_dir)
-        if clash:
-            raise ParamsError(
-                f"model_dir is '{model_dir}' and config.model_dir is '{config.model_dir}'; give "
-                "one of them."
-            )
-        chosen, origin = str(model_dir), "Python call"
-    elif config.model_dir is not None:
-        return resolved
-    else:
-        chosen, origin = tempfile.mkdtemp(prefix="dovetail-"), "default"
-        warnings.warn(
-            f"No model_dir was given, so this run is kept in a temporary one: {chosen}. Give "
-            "model_dir to keep it.",
-            stacklevel=3,
-        )
-    return replace(
-        resolved,
-        config=config.replace(model_dir=chosen),
-        origins={**resolved.origins, "runconfig.model_dir": origin},
-    )
 
 
 def _script() -> list[Path]:
