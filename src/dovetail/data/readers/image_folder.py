@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from dovetail.data.readers.class_folders import ClassFolders
 from dovetail.data.readers.image import is_image_shape, read_image
 from dovetail.data.schema import Field, Schema
-from dovetail.errors import DataError, nearest
-
-_WHOLE = re.compile(r"[0-9]+")
+from dovetail.errors import DataError
 
 
 def image_folder_schema(height: int | None, width: int | None, channels: int = 3) -> Schema:
@@ -61,26 +58,26 @@ class ImageFolder:
 
     schema: Schema
     classes: tuple[str, ...] | None = None
+    _folders: ClassFolders = field(init=False, repr=False, compare=False)
     _image: Field = field(init=False, repr=False, compare=False)
     _label: Field = field(init=False, repr=False, compare=False)
 
     def __init__(self, schema: Schema, classes: Sequence[str] | None = None) -> None:
         image, label = _image_and_label(schema)
-        if classes is not None and len(set(classes)) != len(classes):
-            twice = sorted({name for name in classes if list(classes).count(name) > 1})
-            raise DataError(f"ImageFolder: each class must be named once; {twice} is there again.")
+        folders = ClassFolders(classes, "ImageFolder")
         object.__setattr__(self, "schema", schema)
-        object.__setattr__(self, "classes", None if classes is None else tuple(classes))
+        object.__setattr__(self, "classes", folders.classes)
+        object.__setattr__(self, "_folders", folders)
         object.__setattr__(self, "_image", image)
         object.__setattr__(self, "_label", label)
 
     @property
     def metadata(self) -> dict[str, Any]:
         """What the records keep beside the rows: the classes, where labels are their indices."""
-        return {} if self.classes is None else {"classes": list(self.classes)}
+        return self._folders.metadata
 
     def for_files(self, files: Iterable[str]) -> ImageFolder:
-        """Return this reader with the classes that these files have, unless it has them already.
+        """Return this reader with the classes that these files have; see `ClassFolders`.
 
         Args:
           files: names of all files that are going to be read.
@@ -89,16 +86,7 @@ class ImageFolder:
           DataError: a folder is none of the classes given, or two stand for one number, such
             as `7` and `07`.
         """
-        if self.classes is not None:
-            for name in files:
-                self._label_of(name)
-            return self
-        names = sorted({_class_name(name) for name in files})
-        if not all(_WHOLE.fullmatch(name) for name in names):
-            return ImageFolder(self.schema, names)
-        if len({int(name) for name in names}) != len(names):
-            raise DataError(f"Two folders stand for one number: {names}. Rename or join them.")
-        return self
+        return ImageFolder(self.schema, self._folders.for_files(files).classes)
 
     def __call__(self, filename: str) -> dict[str, Any]:
         """Read one image and its label, as a row by field name.
@@ -109,28 +97,8 @@ class ImageFolder:
         Raises:
           DataError: naming the file: it does not decode, does not fit, or its class is unknown.
         """
-        label = self._label_of(filename)
+        label = self._folders.label_of(filename)
         return {self._image.name: read_image(filename, self._image), self._label.name: label}
-
-    def _label_of(self, filename: str) -> int:
-        name = _class_name(filename)
-        if self.classes is not None:
-            if name not in self.classes:
-                raise DataError(
-                    f"{filename}: its folder '{name}' is none of the classes "
-                    f"{list(self.classes)}.{nearest(name, self.classes)}"
-                )
-            return self.classes.index(name)
-        if not _WHOLE.fullmatch(name):
-            raise DataError(
-                f"{filename}: its folder '{name}' is not a whole number. Give "
-                "ImageFolder(schema, classes=[...]) with the folder names in order of their labels."
-            )
-        return int(name)
-
-
-def _class_name(filename: str) -> str:
-    return os.path.basename(os.path.dirname(os.path.abspath(filename)))
 
 
 def _image_and_label(schema: Schema) -> tuple[Field, Field]:
