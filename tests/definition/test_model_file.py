@@ -279,6 +279,12 @@ def test_an_absent_part_is_named_with_what_to_write(write):
         ("def loss(", "def lose(", "loss", "lose"),
         ("def optimizer(", "def optimiser(", "optimizer", "optimiser"),
         ("def eval_metrics_fn(", "def eval_metric_fn(", "eval_metrics_fn", "eval_metric_fn"),
+        (
+            "def eval_metrics_fn(",
+            "def costum_data_reader(",
+            "custom_data_reader",
+            "costum_data_reader",
+        ),
     ],
 )
 def test_a_part_nearly_right_is_named_with_its_line(write, old, new, part, wrong):
@@ -430,3 +436,27 @@ def test_optimizers_are_described_alike_at_each_build(write):
     one, two = (dovetail.build(path, example=(X, Y), device="cpu") for _ in range(2))
     described = [p.statics("train").train_ops["optimizer"].optimizer for p in (one, two)]
     assert described[0] == described[1] == optimizers.SGD(0.1)
+
+
+def test_a_reader_of_its_own_is_made_from_the_files_params(write):
+    definition = dovetail.load(
+        write(
+            GOOD + "\nclass Reader:\n    def __init__(self, size):\n        self.size = size\n"
+            "    def __call__(self, filename):\n        return filename * self.size\n"
+            "def custom_data_reader(size=2):\n    return Reader(size)\n"
+        ),
+        params={"custom_data_reader": {"size": 3}},
+    )
+    assert definition.custom_data_reader()("a") == "aa"
+    assert definition.custom_data_reader(definition.params)("a") == "aaa"
+    assert dovetail.load(write(GOOD)).custom_data_reader is None
+
+
+def test_two_ways_to_read_files_are_refused(write):
+    text = GOOD + (
+        "\ndef prepare_data_for_a_single_file(filename):\n    return filename\n"
+        "def custom_data_reader():\n    return print\n"
+    )
+    path = write(text)
+    message = refusal(path)
+    assert message.startswith(f"{path}:{line_of(text, 'def custom')}: the file has prepare_data_")

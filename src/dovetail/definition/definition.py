@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from dovetail.data.schema import Schema
+from dovetail.definition.custom_reader import CustomReader
 from dovetail.definition.hparams import HParams
 from dovetail.definition.signature import Matched, where
 from dovetail.definition.spec import EstimatorSpec
@@ -44,6 +45,8 @@ class Definition:
       schema: the fields of a record, if the definition has a `data_schema`.
       input_fn: maps a batch of records to (features, labels), if the definition has one.
       prepare_data_for_a_single_file: maps a file's name to rows of the schema, if there is one.
+      custom_data_reader: makes the file's own reader of data files, if there is one; given params,
+        with their values for it.
       preprocess: tensor code applied to features in every mode.
       process: is given predictions by `dovetail predict`.
       path: the file, if it came from one.
@@ -57,6 +60,7 @@ class Definition:
     schema: Schema | None = None
     input_fn: Matched | None = None
     prepare_data_for_a_single_file: Callable[[str], Any] | None = None
+    custom_data_reader: CustomReader | None = None
     preprocess: Matched | None = None
     process: Matched | None = None
     path: Path | None = None

@@ -1,9 +1,9 @@
 """A Python file as a definition: with `model_fn`, or with the parts of a model file.
 
 A model file has `model`, `loss` and `optimizer`, and may have `eval_metrics_fn`, `data_schema`,
-`input_fn`, `prepare_data_for_a_single_file`, `preprocess` and `process`. Its parts are lowered to a
-model_fn here; defaults of its functions' own parameters (`optimizer(lr=0.1)`) become params
-(`optimizer.lr`).
+`input_fn`, `prepare_data_for_a_single_file` or `custom_data_reader`, `preprocess` and `process`.
+Its parts are lowered to a model_fn here; defaults of its functions' own parameters
+(`optimizer(lr=0.1)`) become params (`optimizer.lr`).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from dovetail.data.schema import Schema
 from dovetail.definition import optimizers
+from dovetail.definition.custom_reader import CustomReader
 from dovetail.definition.definition import Definition, ModelFn, called_by_name, matched_model_fn
 from dovetail.definition.hparams import HParams
 from dovetail.definition.modes import ModeKeys
@@ -51,6 +52,7 @@ _PARTS = {
     "data_schema": _Part(()),
     "input_fn": _Part(("records", "params", "mode", "config"), 1),
     "prepare_data_for_a_single_file": _Part(("filename",), 1),
+    "custom_data_reader": _Part(()),
     "preprocess": _Part(("features", "params", "mode"), 1),
     "process": _Part(("predictions", "worker_id"), 2),
 }
@@ -95,6 +97,12 @@ def _read(
             "the file has model_fn and also model, loss and optimizer: that is two definitions. "
             "Keep one of them.",
         )
+    if "prepare_data_for_a_single_file" in has and "custom_data_reader" in has:
+        problem(
+            "custom_data_reader",
+            "the file has prepare_data_for_a_single_file and also custom_data_reader: both say how "
+            "files are read. Keep one of them.",
+        )
     _find_missing(is_model_fn, has, module, shape, problem)
     matched: dict[str, Matched] = {}
     for name, part in _PARTS.items():
@@ -137,6 +145,7 @@ def _read(
 
         reads_params = any("params" in (*m.offered[: m.count], *m.names) for m in matched.values())
     prepare = matched.get("prepare_data_for_a_single_file")
+    reader = matched.get("custom_data_reader")
     return Definition(
         name=path.stem if path is not None else module.__name__,
         way="model_fn" if is_model_fn else "model file",
@@ -145,6 +154,7 @@ def _read(
         schema=schema,
         input_fn=matched.get("input_fn"),
         prepare_data_for_a_single_file=prepare.function if prepare is not None else None,
+        custom_data_reader=CustomReader(reader) if reader is not None else None,
         preprocess=matched.get("preprocess"),
         process=matched.get("process"),
         path=path,
