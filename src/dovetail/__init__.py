@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from dovetail.program.program import build as build
     from dovetail.run.config import RunConfig as RunConfig
     from dovetail.run.estimator import Estimator as Estimator
+    from dovetail.run.hooks import Hook as Hook
 
 # name -> the module that holds it; a value without an attribute part is the module itself.
 _HOMES = {
@@ -36,6 +37,7 @@ _HOMES = {
     "Estimator": "dovetail.run.estimator",
     "EstimatorSpec": "dovetail.definition.spec",
     "Field": "dovetail.data.schema",
+    "Hook": "dovetail.run.hooks",
     "HParams": "dovetail.definition.hparams",
     "ModeKeys": "dovetail.definition.modes",
     "Program": "dovetail.program.program",

@@ -341,3 +341,29 @@ def test_an_unlabelled_evaluation_works_where_the_definition_does_without(
     assert fresh.evaluate(input_fn) == found
     fresh.train(input_fn, steps=1)
     assert fresh.get_variable_value("global_step") == 4
+
+
+def test_a_changed_optimizer_stands_in_the_way_of_training_only(tmp_path: Path):
+    def with_optimizer(optimizer: Any) -> Callable[..., Any]:
+        def model_fn(features, labels, mode):
+            output = layers.fully_connected(features["x"], 1, activation_fn=None)
+            if mode == dovetail.ModeKeys.PREDICT:
+                return dovetail.EstimatorSpec(mode, {"y": output})
+            loss = ((output - labels) ** 2).mean()
+            return dovetail.EstimatorSpec(mode, None, loss, optimizer.minimize(loss))
+
+        return model_fn
+
+    x = torch.ones(4, 2)
+
+    def input_fn():
+        return [({"x": x}, torch.ones(4, 1))] * 3
+
+    config = dovetail.RunConfig(str(tmp_path), progress=False)
+    trained = Estimator(with_optimizer(optimizers.SGD(0.1)), config=config).train(input_fn)
+    expected = trained.evaluate(input_fn)
+    changed = Estimator(with_optimizer(optimizers.Adam(0.1)), config=config)
+    assert changed.evaluate(input_fn) == expected
+    assert next(changed.predict(input_fn))["y"] == next(trained.predict(input_fn))["y"]
+    with pytest.raises(CheckpointError, match="optimizer"):
+        changed.train(input_fn)

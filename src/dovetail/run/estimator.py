@@ -6,6 +6,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -25,6 +26,14 @@ from dovetail.run.inputs import Input, open_input
 from dovetail.run.model_dir import make_model_dir, with_model_dir
 from dovetail.run.resolve import Resolved, resolve
 from dovetail.run.train import Trained, train
+
+
+@dataclass(frozen=True)
+class _Live:
+    """Which checkpoint's state a program has; `whole` if its optimizers have it too."""
+
+    path: Path
+    whole: bool
 
 
 class Estimator:
@@ -74,7 +83,7 @@ class Estimator:
         resolved = resolve(load(model_fn), params=params, config=config)
         self._resolved = with_model_dir(resolved, model_dir)
         self._program: Program | None = None
-        self._live: Path | None = None
+        self._live: _Live | None = None
         self._prepare()
 
     @classmethod
@@ -173,7 +182,8 @@ class Estimator:
             if max_steps is None and epochs is None:
                 epochs = 1
         program = self._program_for(ModeKeys.TRAIN)
-        live, self._live = self._live, None
+        held, self._live = self._live, None
+        live = held.path if held is not None and held.whole else None
         try:
             trained = train(
                 program,
@@ -191,7 +201,8 @@ class Estimator:
             self._forget()  # its state may be half of a step
             raise
         if trained.steps or (live is not None and trained.checkpoint == live):
-            self._live = trained.checkpoint
+            assert trained.checkpoint is not None
+            self._live = _Live(trained.checkpoint, whole=True)
         else:
             self._forget()
         return trained
@@ -272,7 +283,7 @@ class Estimator:
         source = self._input(input_fn, ModeKeys.PREDICT)
         restored = self._restored(checkpoint_path, ModeKeys.PREDICT)
         program = self._program_for(ModeKeys.PREDICT)
-        live = self._live if restored is None else restored.path
+        live = self._live if restored is None else _Live(restored.path, whole=False)
         # The program is the generator's while it lives, so that training or evaluation between
         # two batches, which then has one of its own, changes nothing of what is predicted.
         self._forget()
@@ -321,7 +332,7 @@ class Estimator:
         """Load the checkpoint that is asked for; None if the program has its state already."""
         wanted = Path(path) if path is not None else self._newest()
         program = self._program_for(mode)
-        if self._live == wanted and program.built:
+        if self._live is not None and self._live.path == wanted and program.built:
             return None
         if path is not None:
             return checkpoint.load(wanted)
@@ -352,9 +363,9 @@ class Estimator:
 
     def _now_live(self, restored: checkpoint.Checkpoint | None) -> None:
         if restored is not None:
-            self._live = restored.path
+            self._live = _Live(restored.path, whole=False)
 
-    def _give_back(self, program: Program, live: Path | None) -> None:
+    def _give_back(self, program: Program, live: _Live | None) -> None:
         if self._program is None:
             self._program, self._live = program, live
 

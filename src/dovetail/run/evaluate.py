@@ -66,7 +66,7 @@ def evaluate(
                     with explained("evaluation", source, fed):
                         program.build(*batch, mode)
                 if restored is not None:
-                    saving.restore(program, restored)
+                    saving.restore(program, restored, weights_only=True)
                 run.step = program.global_step
                 each(hooks, "begin", run)
             each(hooks, "before_step", run)

@@ -57,7 +57,7 @@ def predict(
                     with explained("prediction", source, fed):
                         program.build(fed.features, None, ModeKeys.PREDICT)
                 if restored is not None:
-                    saving.restore(program, restored)
+                    saving.restore(program, restored, weights_only=True)
                 run.step = program.global_step
                 each(hooks, "begin", run)
             each(hooks, "before_step", run)

@@ -36,10 +36,14 @@ def save(program: Program, model_dir: Path) -> Path:
     )
 
 
-def restore(program: Program, saved: Checkpoint) -> None:
+def restore(program: Program, saved: Checkpoint, *, weights_only: bool = False) -> None:
     """Put a checkpoint's state into a built program.
 
-    A program built for prediction takes the parameters that it has, and no optimizer state.
+    Args:
+      program: built; one that was built for prediction takes the parameters that it has.
+      saved: the checkpoint.
+      weights_only: leave the optimizers alone: evaluation and prediction need no more, and hold
+        then for a definition whose optimizer was changed.
 
     Raises:
       CheckpointError: names or shapes differ, all of which are listed, or the optimizer does; no
@@ -59,7 +63,7 @@ def restore(program: Program, saved: Checkpoint) -> None:
             f"{program.definition.name}:\n{difference}\n"
             "Use the definition that it was trained with, or another model_dir."
         )
-    if program.built_in == ModeKeys.TRAIN and saved.optimizer:
+    if program.built_in == ModeKeys.TRAIN and saved.optimizer and not weights_only:
         described = program.statics(ModeKeys.TRAIN).train_ops
         for name, optimizer in program.optimizers.items():
             own_state = {
