@@ -13,6 +13,7 @@ from dovetail import layers, optimizers
 from dovetail.errors import CheckpointError, NanLossError
 from dovetail.program.program import Program
 from dovetail.run import checkpoint, saving
+from dovetail.run.estimator import Estimator
 
 
 def a_program(width: int = 4, optimizer=None, name: str = "hidden", seed: int = 0) -> Program:
@@ -147,3 +148,20 @@ def test_a_parameter_that_is_not_finite_is_not_saved(tmp_path: Path):
         saving.save(program, tmp_path)
     assert caught.value.step == 4
     assert checkpoint.listed(tmp_path) == [kept]
+
+
+def test_a_checkpoint_of_other_params_says_which_changed(tmp_path: Path):
+    def model_fn(features, labels, mode, params):
+        output = layers.fully_connected(features["x"], params.width)
+        loss = output.mean()
+        return dovetail.EstimatorSpec(mode, output, loss, optimizers.SGD(0.1).minimize(loss))
+
+    def input_fn():
+        return [({"x": torch.ones(4, 2)}, torch.ones(4))]
+
+    config = dovetail.RunConfig(str(tmp_path), progress=False)
+    Estimator(model_fn, config=config, params={"width": 3, "batch_size": 8}).train(input_fn)
+    other = Estimator(model_fn, config=config, params={"width": 5})
+    with pytest.raises(CheckpointError, match="width was 3 and is 5") as raised:
+        other.evaluate(input_fn)
+    assert "batch_size" not in str(raised.value)

@@ -6,13 +6,15 @@ from pathlib import Path
 
 import torch
 
+from dovetail.definition.definition import RUN_KEYS
 from dovetail.definition.modes import ModeKeys
 from dovetail.definition.optimizers import Custom
 from dovetail.errors import CheckpointError, NanLossError
 from dovetail.program.program import Program
-from dovetail.run import checkpoint
+from dovetail.run import checkpoint, provenance
 from dovetail.run.checkpoint import Checkpoint
 from dovetail.run.optimizer_state import optimizer_state, restore_optimizer
+from dovetail.run.resolve import leaves
 
 
 def save(program: Program, model_dir: Path) -> Path:
@@ -60,7 +62,7 @@ def restore(program: Program, saved: Checkpoint, *, weights_only: bool = False) 
     if difference is not None:
         raise CheckpointError(
             f"The checkpoint {saved.path} is of another definition than "
-            f"{program.definition.name}:\n{difference}\n"
+            f"{program.definition.name}:\n{difference}\n{_changed_params(program, saved)}"
             "Use the definition that it was trained with, or another model_dir."
         )
     if program.built_in == ModeKeys.TRAIN and saved.optimizer and not weights_only:
@@ -80,6 +82,24 @@ def restore(program: Program, saved: Checkpoint, *, weights_only: bool = False) 
             tensor.copy_(found[name])
     program.global_step = saved.step
     program.position = int(saved.state.get("position") or 0)
+
+
+def _changed_params(program: Program, saved: Checkpoint) -> str:
+    """Say which params differ from those of the run that saved a checkpoint, if its record says."""
+    records = provenance.read(saved.path.parent.parent)
+    if not records:
+        return ""
+    then = dict(leaves(records[-1].get("params", {})))
+    now = dict(leaves(provenance.plain(program.params)))
+    absent = "not set"
+    changed = [
+        f"{name} was {then.get(name, absent)} and is {now.get(name, absent)}"
+        for name in dict.fromkeys((*then, *now))
+        if then.get(name) != now.get(name) and name.partition(".")[0] not in RUN_KEYS
+    ]
+    if not changed:
+        return ""
+    return f"Since that run params have changed: {'; '.join(changed[:10])}. Give the same again.\n"
 
 
 def step_of(path: Path) -> int:
