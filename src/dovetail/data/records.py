@@ -126,13 +126,30 @@ class Records:
         except DamagedBlockError as damage:
             raise self._damage(damage) from None
 
-    def rows(self, indices: Indices) -> Rows:
+    def rows(self, indices: Indices, *, seed: int = 0, epoch: int | np.ndarray = 0) -> Rows:
         """Copy some rows out, as `input_fn(records)` takes them.
 
         Args:
           indices: as for `gather`.
+          seed, epoch: of the run that they are for, for the random numbers of each; the epoch is
+            one number, or one for each row.
         """
-        return Rows(self.gather(indices))
+        columns = self.gather(indices)
+        numbers = np.asarray(indices, np.int64)
+        if self._selected is not None:
+            numbers = self._selected[numbers]
+        return Rows(
+            columns,
+            schema=self.schema,
+            where=lambda row: f"{self.path / self.where(int(indices[row]))}",
+            numbers=numbers,
+            seed=seed,
+            epoch=epoch,
+        )
+
+    def head(self, count: int = 5) -> Rows:
+        """Copy the first rows out, at most `count` of them."""
+        return self.rows(np.arange(min(max(count, 0), self._length)))
 
     def select(self, indices: Indices) -> Records:
         """Give a view that has only some rows, in the order given; it shares the mapping.
