@@ -119,3 +119,18 @@ def test_a_closed_writer_takes_no_rows(tmp_path):
         pass
     with pytest.raises(DataError, match="closed"):
         writer.append((np.zeros(10), "x"))
+
+
+@pytest.mark.parametrize("keep", [0, 1, 15, 20, 47, 99])
+def test_rows_that_are_taken_back_might_never_have_been(tmp_path, keep):
+    whole = write(tmp_path / "a", shard_bytes=1000)
+    with RecordWriter(tmp_path / "b", SCHEMA, shard_bytes=1000) as writer:
+        for number in range(keep):
+            writer.append({"x": np.full(10, number), "name": f"é{number}"})
+        for number in range(50):
+            writer.append({"x": np.full(10, 7), "name": "wrong" * number})
+        writer.rewind(keep)
+        assert writer.rows == keep
+        for number in range(keep, 100):
+            writer.append({"x": np.full(10, number), "name": f"é{number}"})
+    assert {path.name: path.read_bytes() for path in (tmp_path / "b").iterdir()} == whole

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import shutil
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import pyarrow as pa
 
+from dovetail.data.aside import Aside
 from dovetail.data.layout import arrow_array, arrow_schema, buffers, row_bytes
-from dovetail.data.manifest import (
-    BLOCK_BYTES,
-    NAME,
-    Manifest,
-    Shard,
-    sync_directory,
-    write_manifest,
-)
+from dovetail.data.manifest import BLOCK_BYTES, Manifest, Shard, sync_directory, write_manifest
 from dovetail.data.schema import Schema, Value
+from dovetail.data.stored_rows import stored_rows
 from dovetail.errors import DataError
 
 
@@ -37,6 +30,12 @@ class RecordWriter:
       metadata: what to keep beside the rows, as JSON can hold it; `writer.metadata` may be added
         to until the writer is closed.
       shard_bytes: about how large a shard's file grows before the next begins.
+      aside: the folder to write in until all is whole; None takes one for this directory.
+
+    Attributes:
+      rows: how many there are.
+      pending: those that are in no shard yet, as `Schema.convert` gives them.
+      on_shard: called with each shard once it is durable.
 
     Raises:
       DataError: if the folder holds something, is being written by another process, or can't be
@@ -59,19 +58,19 @@ class RecordWriter:
         *,
         metadata: Mapping[str, Any] | None = None,
         shard_bytes: int = 64 << 20,
+        aside: Aside | None = None,
     ) -> None:
         self.directory = Path(os.path.abspath(directory))
         self.schema = schema
         self.metadata: dict[str, Any] = dict(metadata or {})
         self.rows = 0
+        self.pending: list[dict[str, Value]] = []
+        self.on_shard: Callable[[Shard], None] | None = None
         self._shard_bytes = shard_bytes
         self._arrow_schema = arrow_schema(schema)
         self._shards: list[Shard] = []
-        self._pending: list[dict[str, Value]] = []
         self._pending_bytes = 0
-        self._aside = self.directory.with_name(f".{self.directory.name}.partial")
-        _refuse_occupied(self.directory)
-        self._lock: int | None = _take(self._aside, self.directory)
+        self._aside = aside or Aside(self.directory)
 
     def append(self, row: tuple[Any, ...] | Mapping[str, Any], where: str | None = None) -> None:
         """Add one row, converted as `Schema.convert` does.
@@ -80,39 +79,69 @@ class RecordWriter:
           row: a tuple in the schema's order, or a dict by name.
           where: the file that the row is from, for messages.
         """
-        if self._lock is None:
+        if not self._aside.held:
             raise DataError(f"{self.directory}: the writer is closed; open another.")
         converted = self.schema.convert(row, where or f"row {self.rows}")
         size = row_bytes(converted)
-        if self._pending and self._pending_bytes + size > self._shard_bytes:
+        if self.pending and self._pending_bytes + size > self._shard_bytes:
             self._write_shard()
-        self._pending.append(converted)
+        self.pending.append(converted)
         self._pending_bytes += size
         self.rows += 1
 
+    def resume(self, shards: Sequence[Shard], pending: Sequence[dict[str, Value]] = ()) -> None:
+        """Begin with rows that an earlier writer with this schema and shard size got.
+
+        Args:
+          shards: finished ones, whose files are in place.
+          pending: the rows after those of the shards, as its `pending` had them.
+        """
+        assert not self.rows
+        self._shards = list(shards)
+        self.pending = list(pending)
+        self._pending_bytes = sum(row_bytes(row) for row in self.pending)
+        self.rows = sum(shard.rows for shard in shards) + len(self.pending)
+
+    def rewind(self, rows: int, before: Callable[[int], None] | None = None) -> None:
+        """Forget the rows after the first so many, as if they had never been appended.
+
+        Args:
+          rows: how many to keep.
+          before: called with the number of shards kept, before the files of others are removed.
+        """
+        first = sum(shard.rows for shard in self._shards)
+        kept, gone = list(self._shards), []
+        while first > rows:
+            gone.append(kept.pop())
+            first -= gone[-1].rows
+        if gone:
+            self.pending = stored_rows(self._aside.records / gone[-1].file, self.schema)
+            self._shards = kept
+            if before is not None:
+                before(len(kept))
+            for shard in gone:
+                (self._aside.records / shard.file).unlink()
+        del self.pending[rows - first :]
+        self._pending_bytes = sum(row_bytes(row) for row in self.pending)
+        self.rows = rows
+
     def close(self) -> None:
         """Write what is left and the manifest, and put the folder in its place."""
-        if self._lock is None:
+        if not self._aside.held:
             return
         try:
-            if self._pending:
+            if self.pending:
                 self._write_shard()
-            write_manifest(self._aside, Manifest(self.schema, tuple(self._shards), self.metadata))
-            _refuse_occupied(self.directory)
-            os.rename(self._aside, self.directory)
-            sync_directory(self.directory.parent)
+            manifest = Manifest(self.schema, tuple(self._shards), self.metadata)
+            write_manifest(self._aside.records, manifest)
+            self._aside.put_in_place()
         except BaseException:
             self.abort()
             raise
-        os.close(self._lock)
-        self._lock = None
 
     def abort(self) -> None:
-        """Give up: remove what was written aside."""
-        if self._lock is not None:
-            shutil.rmtree(self._aside, ignore_errors=True)
-            os.close(self._lock)
-            self._lock = None
+        """Give up: remove what was written aside, unless its journal says that it can go on."""
+        self._aside.give_up()
 
     def __enter__(self) -> RecordWriter:
         return self
@@ -131,19 +160,22 @@ class RecordWriter:
     def _write_shard(self) -> None:
         file = f"shard-{len(self._shards):05d}.arrow"
         columns = [
-            arrow_array(field, [row[field.name] for row in self._pending])
+            arrow_array(field, [row[field.name] for row in self.pending])
             for field in self.schema.fields
         ]
         batch = pa.record_batch(columns, schema=self._arrow_schema)
-        path = self._aside / file
+        path = self._aside.records / file
         with path.open("wb") as sink:
             with pa.ipc.new_file(sink, self._arrow_schema) as stream:
                 stream.write_batch(batch)
             sink.flush()
             os.fsync(sink.fileno())
         self._shards.append(_describe(path, self.schema, batch.num_rows))
-        self._pending = []
+        self.pending = []
         self._pending_bytes = 0
+        if self.on_shard is not None:
+            sync_directory(self._aside.records)
+            self.on_shard(self._shards[-1])
 
 
 def _describe(path: Path, schema: Schema, rows: int) -> Shard:
@@ -162,40 +194,3 @@ def _describe(path: Path, schema: Schema, rows: int) -> Shard:
     view = memoryview(content)
     blocks = [zlib.crc32(view[at : at + BLOCK_BYTES]) for at in range(0, len(view), BLOCK_BYTES)]
     return Shard(path.name, rows, len(view), starts, tuple(blocks))
-
-
-def _refuse_occupied(directory: Path) -> None:
-    if not directory.exists():
-        return
-    if not directory.is_dir():
-        raise DataError(f"{directory} is a file; records need a folder of their own.")
-    if any(directory.iterdir()):
-        what = "a set of records" if (directory / NAME).exists() else "files"
-        raise DataError(
-            f"{directory} already holds {what}. Choose another folder, or remove it first."
-        )
-
-
-def _take(aside: Path, directory: Path) -> int:
-    """Make the folder to write in, empty, and lock it; what a killed writer left goes."""
-    try:
-        aside.mkdir(parents=True, exist_ok=True)
-        handle = os.open(aside, os.O_RDONLY)
-    except OSError as error:
-        raise DataError(f"{directory} can't be written: {error.strerror} ({aside}).") from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if not os.path.samestat(os.fstat(handle), os.stat(aside)):
-            raise BlockingIOError
-        for left in aside.iterdir():
-            left.unlink()
-    except (BlockingIOError, FileNotFoundError):
-        os.close(handle)
-        raise DataError(
-            f"{directory} is being written by another process. Wait for it, or choose another "
-            "folder."
-        ) from None
-    except OSError as error:
-        os.close(handle)
-        raise DataError(f"{directory} can't be written: {error.strerror} ({aside}).") from error
-    return handle
