@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from dovetail.data.order import batch_indices
+from dovetail.data.order import batch_indices, share
 from dovetail.data.prefetch import Direct, Prefetched, prefetch
 from dovetail.data.records import Records
 from dovetail.data.rows import Rows
@@ -27,8 +27,8 @@ class Fed(NamedTuple):
     Attributes:
       features: a tensor, or a (nested) dict of tensors, batch first.
       labels: the same, or None.
-      position_after: how many examples the run has had once this batch is done.
-      count: how many records went into the batch.
+      position_after: how many examples the run has had once this batch is done; of all workers.
+      count: how many records went into the batch; of this worker.
     """
 
     features: Any
@@ -42,7 +42,8 @@ class RecordFeed:
 
     Args:
       records: what to read.
-      batch_size: examples a batch. Batches cross epochs; only the last may be short.
+      batch_size: examples a batch, over all workers. Batches cross epochs; only the last may be
+        short.
       seed: which orders.
       shuffle: whether each epoch has an order of its own; else it is the stored one.
       input_fn: maps a batch of records (`Rows`) to (features, labels), or to features alone.
@@ -51,9 +52,11 @@ class RecordFeed:
       start: how many examples were used before; a resumed run gives its position.
       stop: the position at which to end; None goes on for ever.
       prefetch: how many batches are made ahead, in a thread.
+      worker, workers: which share of each batch to read, of how many; see `order.share`. A worker
+        without a share, as a last batch may be too short for all, gets features None.
 
     Raises:
-      DataError: if there is no record, or a size makes no sense.
+      DataError: if there is no record, or a size makes no sense, or there is no such worker.
 
     Iterating gives `Fed` batches from `start` on, anew each time; the iterator has `close()`.
 
@@ -81,9 +84,12 @@ class RecordFeed:
         start: int = 0,
         stop: int | None = None,
         prefetch: int = 2,
+        worker: int = 0,
+        workers: int = 1,
     ) -> None:
         if batch_size < 1:
             raise DataError(f"batch_size must be 1 or more; got {batch_size}.")
+        share(batch_size, worker, workers)  # refuses a worker that there is not
         if len(records) == 0:
             raise DataError(
                 f"{records.path} holds no examples: there is nothing to make a batch of. Check "
@@ -97,6 +103,8 @@ class RecordFeed:
         self.start = start
         self.stop = stop
         self.prefetch = prefetch
+        self.worker = worker
+        self.workers = workers
 
     def __iter__(self) -> Prefetched[Fed] | Direct[Fed]:
         return prefetch(self._batches(), self.prefetch)
@@ -116,14 +124,18 @@ class RecordFeed:
                 more = max(_ORDERED_AT_ONCE, count)
                 ordered = np.concatenate([ordered, self.examples(position + len(ordered), more)])
             chosen, ordered = ordered[:count], ordered[count:]
-            features, labels = self._batch(chosen)
+            begin, end = share(count, self.worker, self.workers)
+            features, labels = self._batch(chosen[begin:end], position + begin)
             position += count
-            yield Fed(features, labels, position, count)
+            yield Fed(features, labels, position, end - begin)
 
-    def _batch(self, chosen: np.ndarray) -> tuple[Any, Any]:
+    def _batch(self, chosen: np.ndarray, position: int) -> tuple[Any, Any]:
+        if len(chosen) == 0:
+            return None, None
         if self.input_fn is None:
             return split_labels(self.records.gather(chosen))
-        rows = self.records.rows(chosen)
+        epoch = np.arange(position, position + len(chosen)) // len(self.records)
+        rows = self.records.rows(chosen, seed=self.seed, epoch=epoch)
         try:
             made = self.input_fn(rows)
         except DovetailError:

@@ -88,6 +88,36 @@ def batch_indices(
     return permuted(seed, epochs[:1] if one else epochs, length, positions)
 
 
+def share(count: int, worker: int, workers: int) -> tuple[int, int]:
+    """Say which examples of a global batch one of several workers has.
+
+    The shares lie in the order of the workers and are nearly equal, the larger ones first, as the
+    parts are into which a program cuts a batch. In a batch of fewer examples than workers, the
+    last workers have none.
+
+    Args:
+      count: examples in the batch of all workers together.
+      worker: which worker, 0 to workers - 1.
+      workers: how many there are.
+
+    Returns:
+      begin, end: the worker's examples are those from `begin` to `end - 1` of the batch.
+
+    Raises:
+      DataError: if there is no such worker.
+
+    >>> [share(7, worker, 3) for worker in range(3)]
+    [(0, 3), (3, 5), (5, 7)]
+    """
+    if not 0 <= worker < workers:
+        raise DataError(
+            f"Workers are numbered 0 to workers - 1; got worker {worker} of {workers} workers."
+        )
+    each, more = divmod(count, workers)
+    begin = worker * each + min(worker, more)
+    return begin, begin + each + (worker < more)
+
+
 def _keys(seed: int, epoch: np.ndarray) -> list[np.ndarray]:
     """One key a round, for each epoch: SplitMix64's stream from a mixture of seed and epoch."""
     state = _mix(_mix(np.array([seed & _LOW_64], np.uint64)) ^ (epoch * np.uint64(_GOLDEN)))
