@@ -138,7 +138,18 @@ class Records:
         numbers = np.asarray(indices, np.int64)
         if self._selected is not None:
             numbers = self._selected[numbers]
-        return Rows(columns, numbers=numbers, seed=seed, epoch=epoch)
+        return Rows(
+            columns,
+            schema=self.schema,
+            where=lambda row: f"{self.path / self.where(int(indices[row]))}",
+            numbers=numbers,
+            seed=seed,
+            epoch=epoch,
+        )
+
+    def head(self, count: int = 5) -> Rows:
+        """Copy the first rows out, at most `count` of them."""
+        return self.rows(np.arange(min(max(count, 0), self._length)))
 
     def select(self, indices: Indices) -> Records:
         """Give a view that has only some rows, in the order given; it shares the mapping.

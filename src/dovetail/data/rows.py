@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, overload
 
 import numpy as np
 
 from dovetail.data import example_random
+from dovetail.data.decode import decode_images
+from dovetail.data.padding import padded
+from dovetail.data.schema import Schema
 from dovetail.errors import DataError, nearest
 
 
@@ -16,6 +19,8 @@ class Rows(Sequence[dict[str, Any]]):
 
     Args:
       columns: each field's values, one for each row.
+      schema: of the rows, where it is known.
+      where: names a row's place, such as its shard, for messages.
       numbers: int64 [n], the numbers by which the rows are stored; without it 0, 1, ...
       seed: of the run that the rows are for.
       epoch: which epoch of it they are for; one number, or one for each row.
@@ -37,11 +42,15 @@ class Rows(Sequence[dict[str, Any]]):
         self,
         columns: Mapping[str, np.ndarray | list[Any]],
         *,
+        schema: Schema | None = None,
+        where: Callable[[int], str] = "row {} of the batch".format,
         numbers: np.ndarray | None = None,
         seed: int = 0,
         epoch: int | np.ndarray = 0,
     ) -> None:
         self.columns = dict(columns)
+        self._schema = schema
+        self._where = where
         lengths = {len(column) for column in self.columns.values()}
         assert len(lengths) == 1, lengths
         self._length = lengths.pop()
@@ -120,6 +129,74 @@ class Rows(Sequence[dict[str, Any]]):
                 )
             return self.columns[key]
         return self._all()[key]
+
+    def padded(
+        self,
+        name: str,
+        value: Any = 0,
+        *,
+        sizes: Sequence[int | None] | None = None,
+        multiple_of: int = 1,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Give a field whose rows differ in size as one array, and a mask of what is real in it.
+
+        Args:
+          name: the field.
+          value: what is filled in behind each row's own values.
+          sizes: how large each dimension of a row is to be; None, for one or all: the largest
+            there is in the batch.
+          multiple_of: sizes that are not given are rounded up to a multiple of it.
+
+        Returns:
+          array: [n, *sizes].
+          mask: bool [n, *the sizes up to the last dimension that varies], true where `array`
+            holds a value of the row.
+
+        Raises:
+          DataError: if a row is larger than `sizes` (shard and row are named), or the field is
+            text or bytes of shape [].
+
+        >>> rows = Rows({"tokens": [np.array([5, 6]), np.array([7])]})
+        >>> tokens, mask = rows.padded("tokens")
+        >>> tokens.tolist(), mask.tolist()
+        ([[5, 6], [7, 0]], [[True, True], [True, False]])
+        """
+        varying = None
+        if self._schema is not None and name in self._schema:
+            shape = self._schema[name].shape
+            varying = max((dim + 1 for dim, size in enumerate(shape) if size is None), default=0)
+            sizes = shape if sizes is None else sizes
+        return padded(
+            self[name],
+            value,
+            sizes=sizes,
+            multiple_of=multiple_of,
+            varying=varying,
+            where=lambda row: f"{self._where(row)}: field '{name}'",
+        )
+
+    def images(
+        self, name: str, size: tuple[int, int] | None = None, *, channels: int = 3
+    ) -> np.ndarray:
+        """Decode a field of dtype "bytes" that holds image files, by several threads at once.
+
+        Args:
+          name: the field.
+          size: (height, width) to scale to; None: the images are all of one size.
+          channels: 1 (grey), 3 (RGB) or 4 (RGB and opacity).
+
+        Returns:
+          uint8 [n, height, width, channels].
+
+        Raises:
+          DataError: naming shard and row of an image that can't be decoded.
+        """
+        return decode_images(
+            self[name],
+            size,
+            channels=channels,
+            where=lambda row: f"{self._where(row)}: field '{name}'",
+        )
 
     def __len__(self) -> int:
         return self._length
