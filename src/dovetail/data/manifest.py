@@ -78,16 +78,6 @@ def write_manifest(directory: Path, manifest: Manifest) -> None:
     Raises:
       DataError: if the metadata can't be kept as JSON.
     """
-    shards = [
-        {
-            "file": shard.file,
-            "rows": shard.rows,
-            "bytes": shard.bytes,
-            "buffers": {name: list(starts) for name, starts in shard.buffers.items()},
-            "blocks": "".join(f"{value:08x}" for value in shard.blocks),
-        }
-        for shard in manifest.shards
-    ]
     content = {
         "format": FORMAT,
         "version": VERSION,
@@ -95,7 +85,7 @@ def write_manifest(directory: Path, manifest: Manifest) -> None:
         "schema": manifest.schema.to_list(),
         "metadata": dict(manifest.metadata),
         "block_bytes": BLOCK_BYTES,
-        "shards": shards,
+        "shards": [shard_to_dict(shard) for shard in manifest.shards],
     }
     try:
         text = _text(content)
@@ -154,18 +144,31 @@ def read_manifest(directory: Path) -> Manifest:
     if raw != _text({**content, "checksum": checksum}).encode():
         raise damaged  # the same values, but other bytes
     assert content["block_bytes"] == BLOCK_BYTES
-    shards = tuple(
-        Shard(
-            file=item["file"],
-            rows=item["rows"],
-            bytes=item["bytes"],
-            buffers={name: tuple(starts) for name, starts in item["buffers"].items()},
-            blocks=tuple(np.frombuffer(bytes.fromhex(item["blocks"]), ">u4").tolist()),
-        )
-        for item in content["shards"]
-    )
+    shards = tuple(shard_from_dict(item) for item in content["shards"])
     schema = Schema.from_list(content["schema"])
     return Manifest(schema, shards, content["metadata"], hashlib.sha256(raw).hexdigest())
+
+
+def shard_to_dict(shard: Shard) -> dict[str, Any]:
+    """Give a shard as plain values, as JSON can hold and `shard_from_dict` reads."""
+    return {
+        "file": shard.file,
+        "rows": shard.rows,
+        "bytes": shard.bytes,
+        "buffers": {name: list(starts) for name, starts in shard.buffers.items()},
+        "blocks": "".join(f"{value:08x}" for value in shard.blocks),
+    }
+
+
+def shard_from_dict(item: Mapping[str, Any]) -> Shard:
+    """Read what `shard_to_dict` gave."""
+    return Shard(
+        file=item["file"],
+        rows=item["rows"],
+        bytes=item["bytes"],
+        buffers={name: tuple(starts) for name, starts in item["buffers"].items()},
+        blocks=tuple(np.frombuffer(bytes.fromhex(item["blocks"]), ">u4").tolist()),
+    )
 
 
 def sync_directory(directory: Path) -> None:

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from dovetail.data.aside import Aside
 from dovetail.data.layout import arrow_array, arrow_schema, buffers, row_bytes
-from dovetail.data.manifest import BLOCK_BYTES, Manifest, Shard, sync_directory, write_manifest
+from dovetail.data.manifest import BLOCK_BYTES, Manifest, Shard, write_manifest
 from dovetail.data.schema import Schema, Value
 from dovetail.data.stored_rows import stored_rows
 from dovetail.errors import DataError
@@ -67,7 +67,6 @@ class RecordWriter:
         self.pending: list[dict[str, Value]] = []
         self.on_shard: Callable[[Shard], None] | None = None
         self._shard_bytes = shard_bytes
-        self._arrow_schema = arrow_schema(schema)
         self._shards: list[Shard] = []
         self._pending_bytes = 0
         self._aside = aside or Aside(self.directory)
@@ -158,24 +157,34 @@ class RecordWriter:
             self.abort()
 
     def _write_shard(self) -> None:
-        file = f"shard-{len(self._shards):05d}.arrow"
-        columns = [
-            arrow_array(field, [row[field.name] for row in self.pending])
-            for field in self.schema.fields
-        ]
-        batch = pa.record_batch(columns, schema=self._arrow_schema)
-        path = self._aside.records / file
-        with path.open("wb") as sink:
-            with pa.ipc.new_file(sink, self._arrow_schema) as stream:
-                stream.write_batch(batch)
-            sink.flush()
-            os.fsync(sink.fileno())
-        self._shards.append(_describe(path, self.schema, batch.num_rows))
+        path = self._aside.records / f"shard-{len(self._shards):05d}.arrow"
+        self._shards.append(write_shard(path, self.schema, self.pending))
         self.pending = []
         self._pending_bytes = 0
         if self.on_shard is not None:
-            sync_directory(self._aside.records)
             self.on_shard(self._shards[-1])
+
+
+def write_shard(path: Path, schema: Schema, rows: Sequence[Mapping[str, Value]]) -> Shard:
+    """Write rows to a file; it is durable on return, but for its name.
+
+    Args:
+      path: of the file.
+      schema: of the rows.
+      rows: as `Schema.convert` gives them; at least one.
+
+    Returns:
+      what a manifest says of the file.
+    """
+    columns = [arrow_array(field, [row[field.name] for row in rows]) for field in schema.fields]
+    described = arrow_schema(schema)
+    batch = pa.record_batch(columns, schema=described)
+    with path.open("wb") as sink:
+        with pa.ipc.new_file(sink, described) as stream:
+            stream.write_batch(batch)
+        sink.flush()
+        os.fsync(sink.fileno())
+    return _describe(path, schema, batch.num_rows)
 
 
 def _describe(path: Path, schema: Schema, rows: int) -> Shard:
