@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dovetail import layers as layers
+    from dovetail.data import augment as augment
     from dovetail.data.records import Records as Records
     from dovetail.data.schema import Field as Field
     from dovetail.data.schema import Schema as Schema
@@ -49,6 +50,7 @@ _HOMES = {
     "load": "dovetail.definition.definition",
 }
 _MODULES = {
+    "augment": "dovetail.data.augment",
     "layers": "dovetail.layers",
     "metrics": "dovetail.definition.metrics",
     "optimizers": "dovetail.definition.optimizers",

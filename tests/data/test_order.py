@@ -5,11 +5,13 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dovetail.data.order import batch_indices, permuted
+from dovetail.data.order import batch_indices, permuted, share
 from dovetail.errors import DataError
+from dovetail.program.batches import cut
 
 
 @given(st.integers(1, 3000), st.integers(-(2**63), 2**64), st.integers(0, 2**40))
@@ -110,3 +112,25 @@ def test_seeds_give_different_orders():
 def test_an_empty_data_set_is_an_error_that_says_so():
     with pytest.raises(DataError, match="empty"):
         batch_indices(0, 0, 0, 5)
+
+
+@given(st.integers(0, 200), st.integers(1, 20))
+def test_the_shares_of_workers_are_the_batch_in_order_and_nearly_equal(count, workers):
+    bounds = [share(count, worker, workers) for worker in range(workers)]
+    assert [at for begin, end in bounds for at in range(begin, end)] == list(range(count))
+    sizes = [end - begin for begin, end in bounds]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[0] - sizes[-1] <= 1
+
+
+@given(st.integers(1, 50), st.integers(1, 12))
+def test_the_shares_are_those_into_which_a_program_cuts_its_parts(count, workers):
+    parts = [part.tolist() for part, _ in cut(torch.arange(count), None, workers)]
+    shares = [list(range(*share(count, worker, workers))) for worker in range(workers)]
+    assert [one for one in shares if one] == parts
+
+
+@pytest.mark.parametrize(("worker", "workers"), [(-1, 2), (2, 2), (0, 0)])
+def test_a_worker_that_there_is_not_is_refused(worker, workers):
+    with pytest.raises(DataError, match=f"worker {worker} of {workers}"):
+        share(10, worker, workers)

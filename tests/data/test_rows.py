@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dovetail.data.example_random import example_seeds
 from dovetail.data.record_writer import RecordWriter
 from dovetail.data.records import Records
 from dovetail.data.rows import Rows
@@ -85,3 +86,32 @@ def test_the_first_rows_can_be_looked_at(tmp_path):
     records = ragged(tmp_path / "r")
     assert [len(row["tokens"]) for row in records.head(2)] == [0, 1]
     assert len(records.head(99)) == 5
+
+
+def test_each_call_draws_anew_and_seeds_stand_for_the_rows(rows):
+    one, two = rows.uniform(-1, 1, (2,)), rows.uniform(-1, 1, (2,))
+    assert (one.shape, one.dtype) == ((3, 2), np.float32)
+    assert (one != two).all()
+    assert rows.integers(0, 2**62).dtype == np.int64
+    assert rows.seeds.tolist() == example_seeds(0, 0, np.arange(3)).tolist()
+    with pytest.raises(ValueError, match="read-only"):
+        rows.seeds[0] = 1
+
+
+def test_a_row_draws_the_same_in_whatever_batch_it_comes():
+    def drawn(numbers):
+        rows = Rows({"x": np.zeros(len(numbers))}, numbers=np.array(numbers), seed=4, epoch=2)
+        own = [[rows.random(at).random(), rows.random(at).random()] for at in range(len(numbers))]
+        values = np.column_stack([rows.uniform(), rows.integers(0, 9), own, rows.uniform()])
+        return dict(zip(numbers, values.tolist(), strict=True))
+
+    whole = drawn([5, 3, 9])
+    assert len({value for row in whole.values() for value in row if value % 1}) == 12
+    assert drawn([9]) == {9: whole[9]}
+    assert drawn([3, 9, 5]) == whole
+
+
+def test_a_row_that_is_not_there_has_no_generator(rows):
+    with pytest.raises(IndexError):
+        rows.random(3)
+    assert rows.random(-1).random() != rows.random(2).random()
