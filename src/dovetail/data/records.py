@@ -5,19 +5,21 @@ from __future__ import annotations
 import copy
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dovetail.data.columns import Column, FixedColumn, VaryingColumn
+from dovetail.data.damage import damaged_place
 from dovetail.data.manifest import CURE, Manifest, read_manifest
-from dovetail.data.order import permuted
 from dovetail.data.rows import Rows
 from dovetail.data.schema import Schema
 from dovetail.data.shards import DamagedBlockError, Shards
-from dovetail.errors import DataError
+from dovetail.data.splits import split, split_by_hash
+from dovetail.data.stats import FieldStats, stats
+from dovetail.errors import DataError, nearest
 
 Indices = np.ndarray | Sequence[int]
 
@@ -94,11 +96,12 @@ class Records:
     def __reduce__(self) -> tuple[Any, ...]:
         return _opened, (str(self.path), self._selected)
 
-    def gather(self, indices: Indices) -> dict[str, Column]:
+    def gather(self, indices: Indices, fields: Sequence[str] | None = None) -> dict[str, Column]:
         """Copy some rows out of the shards, in the order asked for.
 
         Args:
           indices: int [n], each from 0 to len - 1; a row may be asked for more than once.
+          fields: names of the fields to read; None: all.
 
         Returns:
           for each field an array [n, *shape], or, where rows differ in length, a list of n
@@ -106,11 +109,12 @@ class Records:
 
         Raises:
           IndexError: if a row does not exist.
-          DataError: if the bytes of a row asked for are damaged.
+          DataError: if the bytes of a row asked for are damaged, or there is no such field.
         """
+        columns = self._columns if fields is None else self._named(fields)
         rows = np.ascontiguousarray(indices, dtype=np.int64)
         if rows.size == 0:
-            return self._nothing()
+            return self._nothing(columns)
         # Seen as unsigned, a negative number is a huge one: one comparison for both bounds.
         if rows.ndim != 1 or rows.view(np.uint64).max() >= self._length:
             raise IndexError(
@@ -122,7 +126,7 @@ class Records:
         if len(self._shard_ends) > 1:
             shard = np.searchsorted(self._shard_ends, rows, "right")
         try:
-            return {name: column.gather(rows, shard) for name, column in self._columns.items()}
+            return {name: column.gather(rows, shard) for name, column in columns.items()}
         except DamagedBlockError as damage:
             raise self._damage(damage) from None
 
@@ -179,18 +183,32 @@ class Records:
         Raises:
           DataError: if a share is not above 0, or they sum to more than 1.
         """
-        shares = list(fractions.values())
-        if not shares or min(shares) <= 0 or sum(shares) > 1 + 1e-9:
-            raise DataError(
-                "split takes shares above 0 that sum to at most 1, such as "
-                f'{{"train": 0.9, "test": 0.1}}; got {dict(fractions)}.'
-            )
-        order = permuted(seed, 0, self._length, np.arange(self._length))
-        bounds = [round(self._length * min(share, 1)) for share in np.cumsum([0.0, *shares])]
-        return {
-            name: self.select(np.sort(order[low:high]))
-            for name, low, high in zip(fractions, bounds[:-1], bounds[1:], strict=True)
-        }
+        return split(self, fractions, seed)
+
+    def split_by_hash(
+        self, field: str, fractions: Mapping[str, float], seed: int = 0
+    ) -> dict[str, Records]:
+        """Divide the rows into named views by a hash of a field's value, such as a file's name.
+
+        A row's part depends on that value alone: rows of one value stay together, and all stay
+        where they are when others are appended. The shares hold approximately.
+
+        Args:
+          field: which field is the key.
+          fractions: name -> share of the keys; together at most 1.
+          seed: which division.
+
+        Returns:
+          name -> view, its rows in the order in which they are stored.
+
+        Raises:
+          DataError: as `split`, or if there is no such field.
+        """
+        return split_by_hash(self, field, fractions, seed)
+
+    def stats(self) -> dict[str, FieldStats]:
+        """Read all rows once and say what each field's values look like; see stats.py."""
+        return stats(self)
 
     def where(self, index: int) -> str:
         """Say where a row is stored: the shard's file, and the row in it.
@@ -233,26 +251,25 @@ class Records:
             more = f"\n  and {len(found) - 20} more" if len(found) > 20 else ""
             raise DataError(f"{self.path} is damaged:\n{places}{more}\n{CURE}")
 
-    def _nothing(self) -> dict[str, Column]:
+    def _named(self, fields: Sequence[str]) -> dict[str, FixedColumn | VaryingColumn]:
+        for name in fields:
+            if name not in self._columns:
+                raise DataError(
+                    f"{self.path} has no field '{name}'; its fields are {list(self.schema)}."
+                    f"{nearest(name, self.schema)}"
+                )
+        return {name: self._columns[name] for name in fields}
+
+    def _nothing(self, names: Iterable[str]) -> dict[str, Column]:
         example = self.schema.example(0)
-        return {f.name: example[f.name] if f.kind == "fixed" else [] for f in self.schema.fields}
+        fixed = {name: self.schema[name].kind == "fixed" for name in names}
+        return {name: example[name] if is_fixed else [] for name, is_fixed in fixed.items()}
 
     def _damage(self, damage: DamagedBlockError) -> DataError:
         return DataError(f"{self.path / self._place(damage)}. Nothing of them was used. {CURE}")
 
     def _place(self, damage: DamagedBlockError) -> str:
-        entry = self.manifest.shards[damage.shard]
-        holds: list[str] = []
-        for name, column in self._columns.items():
-            span = column.rows_at(damage.shard, damage.begin, damage.end, entry.rows)
-            if span:
-                holds.append(f"rows {span[0]} to {span[1]} of field '{name}'")
-        what = ", ".join(holds) or "the description of the file"
-        return (
-            f"{entry.file} is damaged: its bytes {damage.begin} to {damage.end - 1} are not those "
-            f"that were written; they hold {what} (the shard's rows; its first is row "
-            f"{int(self._first_rows[damage.shard])} of the set)"
-        )
+        return damaged_place(damage, self.manifest.shards, self._first_rows, self._columns)
 
 
 def _opened(path: str, selected: np.ndarray | None) -> Records:
