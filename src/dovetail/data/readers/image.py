@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 from PIL import Image
 
@@ -48,11 +50,62 @@ def read_image(filename: str, wanted: Field) -> np.ndarray:
     except DataError:
         raise
     except Exception as error:  # on a damaged file Pillow's decoders raise errors of many kinds
-        absent = isinstance(error, FileNotFoundError | PermissionError)
-        cure = "" if absent else " Replace the file, or leave it out of the pattern."
-        raise DataError(
-            f"{filename}: the image cannot be read ({type(error).__name__}: {error}).{cure}"
-        ) from error
+        raise _unreadable(filename, error) from error
+
+
+def read_encoded(filename: str, wanted: Field, *, check: bool = True) -> bytes:
+    """Read an image file as it is, for a field of dtype "bytes".
+
+    Args:
+      filename: path of the image.
+      wanted: the field, for messages.
+      check: whether to decode it once, so that a damaged file is found now and not in training;
+        else only its header is read.
+
+    Returns:
+      the file's bytes.
+
+    Raises:
+      DataError: naming the file: it is absent, is no image, does not decode, is moving, or has
+        more than 8 bits a channel, which decoding in the batch would cut.
+    """
+    try:
+        with open(filename, "rb") as file:
+            encoded = file.read()
+        with Image.open(io.BytesIO(encoded)) as image:
+            _check(image, filename, wanted)
+            if image.mode in _MORE_THAN_8_BITS:
+                cure = "It has more than 8 bits a pixel: store it with 8, or let the schema hold "
+                raise _refusal(image, filename, wanted, cure + "its pixels instead of bytes.")
+            if check:
+                image.load()
+        return encoded
+    except DataError:
+        raise
+    except Exception as error:  # on a damaged file Pillow's decoders raise errors of many kinds
+        raise _unreadable(filename, error) from error
+
+
+def image_shape(filename: str) -> tuple[int, int, int]:
+    """Read an image's height, width and channels (1 if greyscale, else 3) from its header.
+
+    Raises:
+      DataError: naming the file, if it is absent or no image.
+    """
+    try:
+        with Image.open(filename) as image:
+            grey = image.mode in (*_MORE_THAN_8_BITS, "1", "L", "LA", "La")
+            return image.height, image.width, 1 if grey else 3
+    except Exception as error:
+        raise _unreadable(filename, error) from error
+
+
+def _unreadable(filename: str, error: Exception) -> DataError:
+    absent = isinstance(error, FileNotFoundError | PermissionError)
+    cure = "" if absent else " Replace the file, or leave it out of the pattern."
+    return DataError(
+        f"{filename}: the image cannot be read ({type(error).__name__}: {error}).{cure}"
+    )
 
 
 def _check(image: Image.Image, filename: str, wanted: Field) -> None:
@@ -96,7 +149,8 @@ def _pixels(image: Image.Image, filename: str, wanted: Field) -> np.ndarray:
 def _refusal(image: Image.Image, filename: str, wanted: Field, cure: str) -> DataError:
     sizes = " x ".join("any" if size is None else str(size) for size in wanted.shape[:2])
     colour = "RGB" if len(wanted.shape) == 3 and wanted.shape[2] == 3 else "greyscale"
+    expected = f"{sizes}, {colour}" if wanted.is_numeric else "an image of 8 bits a channel"
     return DataError(
         f"{filename}: the image is {image.height} x {image.width} pixels (height x width), mode "
-        f"{image.mode}; the schema's field {wanted} expects {sizes}, {colour}. {cure}"
+        f"{image.mode}; the schema's field {wanted} expects {expected}. {cure}"
     )

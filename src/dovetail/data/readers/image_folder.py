@@ -7,9 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dovetail.data.readers.class_folders import ClassFolders
-from dovetail.data.readers.image import is_image_shape, read_image
+from dovetail.data.readers.image import read_encoded, read_image
+from dovetail.data.readers.image_fields import image_and_label, tell_image
 from dovetail.data.schema import Field, Schema
 from dovetail.errors import DataError
+
+_WHAT = "A folder of images is read without prepare_data_for_a_single_file"
+_CURE = "Write prepare_data_for_a_single_file for it."
 
 
 def image_folder_schema(height: int | None, width: int | None, channels: int = 3) -> Schema:
@@ -43,10 +47,16 @@ class ImageFolder:
     image of another size, one that is transparent somewhere, moving pictures, and 16 bits where
     the schema's dtype holds fewer.
 
+    A field of dtype "bytes" for the image keeps the file's bytes, encoded as they are (PNG, JPEG,
+    WebP or what else Pillow reads), to be decoded with the batch; sizes and channels may differ.
+
     Args:
       schema: exactly two fields: numbers of shape [height, width], [height, width, 1] or
-        [height, width, 3] for the image, and whole numbers of shape [] or [1] for the label.
+        [height, width, 3], or bytes of shape [], for the image; and whole numbers of shape [] or
+        [1] for the label. None tells it from the files: `image`, as `tell_image` does, and
+        `label`.
       classes: folder names in the order of their labels; None takes them from the files.
+      check: whether to decode images that are kept encoded once, to find damaged ones.
 
     Raises:
       DataError: the schema has not these two fields, or a class is there twice.
@@ -56,17 +66,31 @@ class ImageFolder:
     {'classes': ['cat', 'dog']}
     """
 
-    schema: Schema
+    schema: Schema | None = None
     classes: tuple[str, ...] | None = None
+    check: bool = True
     _folders: ClassFolders = field(init=False, repr=False, compare=False)
     _image: Field = field(init=False, repr=False, compare=False)
     _label: Field = field(init=False, repr=False, compare=False)
 
-    def __init__(self, schema: Schema, classes: Sequence[str] | None = None) -> None:
-        image, label = _image_and_label(schema)
+    def __init__(
+        self,
+        schema: Schema | None = None,
+        classes: Sequence[str] | None = None,
+        *,
+        check: bool = True,
+    ) -> None:
+        image = label = None
+        if schema is not None:
+            image, label = image_and_label(schema, _WHAT, _CURE)
+            if "int" not in label.dtype:
+                raise DataError(
+                    f"The label of a folder is a whole number; the schema's field is {label}."
+                )
         folders = ClassFolders(classes, "ImageFolder")
         object.__setattr__(self, "schema", schema)
         object.__setattr__(self, "classes", folders.classes)
+        object.__setattr__(self, "check", check)
         object.__setattr__(self, "_folders", folders)
         object.__setattr__(self, "_image", image)
         object.__setattr__(self, "_label", label)
@@ -77,7 +101,7 @@ class ImageFolder:
         return self._folders.metadata
 
     def for_files(self, files: Iterable[str]) -> ImageFolder:
-        """Return this reader with the classes that these files have; see `ClassFolders`.
+        """Return this reader with these files' classes (see `ClassFolders`) and a schema.
 
         Args:
           files: names of all files that are going to be read.
@@ -86,7 +110,12 @@ class ImageFolder:
           DataError: a folder is none of the classes given, or two stand for one number, such
             as `7` and `07`.
         """
-        return ImageFolder(self.schema, self._folders.for_files(files).classes)
+        names = list(files)
+        classes = self._folders.for_files(names).classes
+        schema = self.schema
+        if schema is None:
+            schema = Schema([tell_image(names), Field("label", (), "int64")])
+        return ImageFolder(schema, classes, check=self.check)
 
     def __call__(self, filename: str) -> dict[str, Any]:
         """Read one image and its label, as a row by field name.
@@ -97,19 +126,11 @@ class ImageFolder:
         Raises:
           DataError: naming the file: it does not decode, does not fit, or its class is unknown.
         """
+        if self.schema is None:
+            raise DataError("ImageFolder has no schema yet: give one, or call for_files first.")
         label = self._folders.label_of(filename)
-        return {self._image.name: read_image(filename, self._image), self._label.name: label}
-
-
-def _image_and_label(schema: Schema) -> tuple[Field, Field]:
-    """Find the field that an image goes to and the one for its label; there must be no other."""
-    images = [f for f in schema.values() if f.is_numeric and is_image_shape(f.shape)]
-    labels = [f for f in schema.values() if "int" in f.dtype and f.shape in ((), (1,))]
-    if len(schema) != 2 or len(images) != 1 or len(labels) != 1:
-        raise DataError(
-            "A folder of images is read without prepare_data_for_a_single_file only where the "
-            "schema has exactly two fields: the image (numbers of shape [height, width], "
-            "[height, width, 1] or [height, width, 3]) and the label (whole numbers of shape [] "
-            f"or [1]). This schema has {schema}. Write prepare_data_for_a_single_file for it."
-        )
-    return images[0], labels[0]
+        if self._image.is_numeric:
+            pixels = read_image(filename, self._image)
+            return {self._image.name: pixels, self._label.name: label}
+        encoded = read_encoded(filename, self._image, check=self.check)
+        return {self._image.name: encoded, self._label.name: label}
