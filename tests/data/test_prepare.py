@@ -8,15 +8,18 @@ import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from dovetail.data import prepare as prepare_module
+from dovetail.data.failures import read_failures
 from dovetail.data.prepare import prepare
 from dovetail.data.readers.image_folder import ImageFolder, image_folder_schema
 from dovetail.data.records import Records
+from dovetail.data.schema import Schema
 from dovetail.errors import DataError
 
 SCHEMA = [{"name": "number", "shape": [], "dtype": "int64"}]
@@ -67,6 +70,11 @@ def leave(name):
 def slow(name):
     time.sleep(60)
 
+def late(name):
+    for extra in range(100):
+        bad = extra == 90 and name.endswith(("/3.txt", "/5.txt"))
+        yield {"number": 2.5 if bad else extra}
+
 class Odd(Exception):
     def __init__(self, one, two):
         super().__init__(f"{one} and {two}")
@@ -77,6 +85,7 @@ def odd(name):
 
 SCRIPT = """
 import readers_of_a_user
+from dovetail.data.failures import read_failures
 from dovetail.data.prepare import prepare
 
 def said(done, total):
@@ -316,10 +325,12 @@ def test_old_records_that_a_killed_replacement_moved_aside_are_put_back(
 ) -> None:
     prepare("files/*.txt", "out", SCHEMA, readers.number)
     before = contents("out")
-    os.rename("out", ".out.old")
+    os.mkdir(".out.partial")
+    os.rename("out", ".out.partial/old")
     with pytest.raises(DataError, match="holds records already"):
         prepare("files/1*.txt", "out", SCHEMA, readers.number)
     assert contents("out") == before
+    assert hidden() == []
 
 
 def test_a_folder_that_is_not_records_is_never_replaced(readers: ModuleType) -> None:
@@ -355,3 +366,106 @@ def test_images_by_class_are_stored_with_the_names_of_the_classes(readers: Modul
         assert np.array_equal(columns["image"][..., 0], pixels[[0, 2, 4, 1, 3, 5]])
         assert columns["label"].ravel().tolist() == [0, 0, 0, 1, 1, 1]
     assert contents("out1") == contents("out2")
+
+
+class Squares:
+    """A reader that knows its schema once it knows its files."""
+
+    schema: Schema | None = None
+
+    def for_files(self, names: list[str]) -> "Squares":
+        bound = Squares()
+        bound.schema = Schema.from_list(
+            [{"name": f"of_{len(names)}", "shape": [], "dtype": "int64"}]
+        )
+        return bound
+
+    def __call__(self, filename: str) -> tuple[int]:
+        return (int(Path(filename).read_text()) ** 2,)
+
+
+def test_without_a_schema_the_readers_own_is_taken(readers: ModuleType) -> None:
+    records = prepare("files/*.txt", "out", None, Squares())
+    assert records.gather([3])["of_12"].tolist() == [9]
+
+
+def test_without_any_schema_it_is_said_that_one_is_needed(readers: ModuleType) -> None:
+    with pytest.raises(DataError, match="number does not say what its rows are"):
+        prepare("files/*.txt", "out", None, readers.number)
+
+
+def test_a_folder_that_is_being_written_is_refused_until_its_writer_is_gone(
+    readers: ModuleType,
+) -> None:
+    child = script("if __name__ == '__main__':\n    " + CALL % ("slow", 1))
+    assert child.stdout is not None
+    assert child.stdout.readline() == "0 12\n"
+    for overwrite in (False, True):
+        with pytest.raises(DataError, match="is being written by another process"):
+            prepare("files/*.txt", "out", SCHEMA, readers.number, overwrite=overwrite)
+    child.kill()
+    child.communicate()
+    assert len(prepare("files/*.txt", "out", SCHEMA, readers.number)) == 12
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_files_that_fail_are_left_out_and_reported_with_the_reason(
+    readers: ModuleType, workers: int
+) -> None:
+    for bad in (4, 7):
+        Path(f"files/{bad}.txt").write_text("seven")
+    out = f"out{workers}"
+    prepare("files/*.txt", out, SCHEMA, readers.number, workers=workers, on_error=2)
+    records = Records(out)
+    assert numbers(records) == [0, 1, 2, 3, 5, 6, 8, 9, 10, 11]
+    assert [one.file for one in read_failures(out)] == ["files/4.txt", "files/7.txt"]
+    assert "ValueError: invalid literal" in read_failures(out)[0].reason
+    prepare("files/*.txt", "alone", SCHEMA, readers.number, workers=1, on_error="skip")
+    assert contents(out) == contents("alone")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_of_a_file_that_fails_late_no_row_is_kept(
+    readers: ModuleType, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dovetail.data.reading.PART_BYTES", 64)
+    prepare(
+        "files/*.txt",
+        "out",
+        SCHEMA,
+        readers.late,
+        workers=workers,
+        on_error="skip",
+        shard_bytes=500,
+    )
+    expected = [extra for number in range(12) if number not in (3, 5) for extra in range(100)]
+    assert numbers(Records("out")) == expected
+    assert [one.file for one in read_failures("out")] == ["files/3.txt", "files/5.txt"]
+    assert "row 90: field 'number'" in read_failures("out")[0].reason
+    assert len(list(Path("out").iterdir())) == len(Records("out").manifest.shards) + 2
+
+
+def test_one_failure_more_than_allowed_ends_it(readers: ModuleType) -> None:
+    for bad in (4, 7):
+        Path(f"files/{bad}.txt").write_text("seven")
+    with pytest.raises(DataError, match=r"2 files failed, .* the 1 that on_error (.|\n)*7\.txt"):
+        prepare("files/*.txt", "out", SCHEMA, readers.number, on_error=1)
+    assert not Path("out").exists()
+    assert hidden() == []
+
+
+def test_records_of_which_no_file_failed_have_no_report(readers: ModuleType) -> None:
+    prepare("files/*.txt", "out", SCHEMA, readers.number, on_error="skip")
+    assert read_failures("out") == []
+    assert sorted(os.listdir("out")) == ["manifest.json", "shard-00000.arrow"]
+
+
+def test_where_every_file_fails_the_first_reason_is_said(readers: ModuleType) -> None:
+    with pytest.raises(DataError, match="12 failed, the first so: odd failed on 'files/0.txt'"):
+        prepare("files/*.txt", "out", SCHEMA, readers.odd, on_error="skip")
+
+
+@pytest.mark.parametrize("on_error", ["ignore", -1, 1.5, True, None])
+def test_a_way_with_errors_that_there_is_not_is_refused(readers: ModuleType, on_error: Any) -> None:
+    with pytest.raises(DataError, match="on_error must be"):
+        prepare("files/*.txt", "out", SCHEMA, readers.number, on_error=on_error)

@@ -49,7 +49,8 @@ class Aside:
                 self._old.rename(directory)  # a run was killed between the two renames below
             shutil.rmtree(self._old, ignore_errors=True)
             _refuse_occupied(directory, replace)
-            if not resume:
+            # Without records, a run was killed after it had put them in place.
+            if not resume or not self.records.exists():
                 _empty(self.folder)
             self.records.mkdir(exist_ok=True)
             self.journal = Journal(self.folder / "journal")
@@ -73,10 +74,12 @@ class Aside:
         sync_directory(self.directory.parent)
         self._release(keep=False)
 
-    def give_up(self) -> None:
-        """Let go of the folder; it stays if the journal says that something is finished in it."""
+    def give_up(self) -> bool:
+        """Let go of the folder; say whether it stays, as it does if something is finished in it."""
+        keep = self.held and len(self.journal.entries) > 1
         if self.held:
-            self._release(keep=len(self.journal.entries) > 1)
+            self._release(keep=keep)
+        return keep
 
     def _release(self, *, keep: bool) -> None:
         assert self._lock is not None

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
+import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dovetail.data.aside import Aside
 from dovetail.data.crew import (
     can_travel,
     read_in_processes,
     refuse_in_starting_process,
     usual_workers,
 )
+from dovetail.data.failures import Failure, allowed_failures, write_failures
 from dovetail.data.files import find_files
+from dovetail.data.identity import job_identity
 from dovetail.data.manifest import NAME as MANIFEST
+from dovetail.data.readers.reader import bound, metadata_of, schema_of
 from dovetail.data.reading import Job, Part, Read, read_here
 from dovetail.data.record_writer import RecordWriter
+from dovetail.data.resume import WorkLog
 from dovetail.data.schema import Schema
 from dovetail.errors import DataError
 
@@ -33,11 +38,13 @@ _PATIENCE = 10.0
 def prepare(
     files: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
     output: str | os.PathLike[str],
-    schema: Schema | Iterable[Mapping[str, Any]],
+    schema: Schema | Iterable[Mapping[str, Any]] | None,
     read: Read,
     *,
     workers: int | None = None,
     overwrite: bool = False,
+    on_error: str | int = "stop",
+    shard_bytes: int = 64 << 20,
     progress: Callable[[int, int], None] | None = None,
     metadata: Mapping[str, Any] | None = None,
 ) -> Records:
@@ -45,20 +52,26 @@ def prepare(
 
     The records' bytes are the same for any number of processes: `read` starts each file with
     Python's, NumPy's and torch's global random generators seeded by the file's place. The output
-    appears when it is whole and not before; what a killed run leaves is a hidden folder beside
-    it that the next run clears away.
+    appears when it is whole and not before. What a killed run leaves is a hidden folder beside
+    it: the same call goes on from there, to the same bytes, and does no finished file again. A
+    call that differs (other files, or files changed since; another reader, schema or metadata)
+    begins anew, with a warning.
 
     Args:
       files: patterns and paths; `**` stands for any number of folders (see `find_files`).
       output: folder of the records. It may exist only if it is empty, or with `overwrite`.
-      schema: of every row; what data_schema() returns will do.
+      schema: of every row; what data_schema() returns will do. None takes the reader's own.
       read: called with one file name (forward slashes), as prepare_data_for_a_single_file is;
         returns a row (a tuple in the schema's order, or a dict by name), or an iterator or list
-        of them. It may have `for_files(names)`, which returns the reader to use for them, and
-        `metadata`, a dict to keep; see `ImageFolder`. Other processes get it pickled.
+        of them. It may have more; see `Reader`. Other processes get it pickled.
       workers: processes that read. 1 reads in this process. None begins in this process, and
         goes on with one for each CPU (at most 16) where that is quicker.
       overwrite: replace records that are there already; any other folder is refused even so.
+      on_error: what a file that can't be read, or does not fit the schema, does: "stop" raises,
+        "skip" leaves it out, a number leaves out so many and raises at the next. Of a file that
+        is left out no row is kept; `failed.jsonl` beside the manifest says which and why, see
+        `read_failures`.
+      shard_bytes: about how large a shard's file grows before the next begins.
       progress: called with the number of files done and of all files, first with 0.
       metadata: kept with the records, beside the reader's own.
 
@@ -85,89 +98,140 @@ def prepare(
         raise DataError(f"read must be a function of one file name; got {read!r}.")
     if workers is not None and (isinstance(workers, bool) or workers < 1):
         raise DataError(f"workers must be 1 or more, or None to choose; got {workers!r}.")
-    schema = Schema.from_list(schema)
+    allowed = allowed_failures(on_error)
     # A link to a folder elsewhere stays a link: what it leads to is written.
-    with _place_for(Path(os.path.realpath(output)), overwrite) as place:
+    aside = _place(Path(os.path.realpath(output)), overwrite)
+    try:
         names = find_files(files)
-        bind = getattr(read, "for_files", None)
-        reader = read if bind is None else bind(names)
-        kept = {**getattr(reader, "metadata", {}), **(metadata or {})}
-        parts = _parts(Job(reader, schema), names, workers)
-        with contextlib.closing(parts), RecordWriter(place, schema, metadata=kept) as writer:
-            _write(parts, writer, names, progress)
-    # Records bring torch, which a worker process that runs a script's imports again can do without.
+        reader = bound(read, names)
+        job = Job(reader, _schema(schema, reader), goes_on=allowed != 0)
+        kept = {**metadata_of(reader), **(metadata or {})}
+        settings = {"metadata": kept, "shard_bytes": shard_bytes}
+        log = WorkLog(aside, job_identity(names, reader, job.schema, settings))
+        if log.changed:
+            warnings.warn(
+                f"'{output}' is begun anew: an earlier prepare of it was stopped before its end, "
+                f"but since then {' and '.join(log.changed)} changed.",
+                stacklevel=2,
+            )
+        writer = RecordWriter(
+            aside.directory, job.schema, metadata=kept, shard_bytes=shard_bytes, aside=aside
+        )
+        log.follow(writer)
+        _check_failures(log.failures, allowed)
+        with contextlib.closing(_parts(job, names, workers, log.file)) as parts:
+            _write(parts, writer, log, names, allowed, progress)
+        write_failures(aside.records, [log.failures[index] for index in sorted(log.failures)])
+        writer.close()
+    except BaseException as error:
+        if aside.give_up() and isinstance(error, DataError):
+            kept_work = "What was finished until then is kept: the same command goes on from there."
+            raise DataError(f"{error}\n{kept_work}") from error.__cause__
+        raise
+    # Not needed before; a worker process that runs a script's imports again does without.
     from dovetail.data.records import Records
 
     return Records(Path(output))
 
 
-def _parts(job: Job, names: Sequence[str], workers: int | None) -> Generator[Part, None, None]:
-    if workers is not None and min(workers, len(names)) > 1:
-        yield from read_in_processes(job, names, workers)
+def _schema(schema: Schema | Iterable[Mapping[str, Any]] | None, reader: Read) -> Schema:
+    if schema is not None:
+        return Schema.from_list(schema)
+    own = schema_of(reader)
+    if own is None:
+        name = getattr(reader, "__name__", type(reader).__name__)
+        raise DataError(
+            f"{name} does not say what its rows are, so a schema is needed: a list such as "
+            '[{"name": "image", "shape": [8, 8], "dtype": "uint8"}].'
+        )
+    return own
+
+
+def _parts(
+    job: Job, names: Sequence[str], workers: int | None, start: int
+) -> Generator[Part, None, None]:
+    if workers is not None and min(workers, len(names) - start) > 1:
+        yield from read_in_processes(job, names, workers, start)
         return
     crew = usual_workers() if workers is None else 1
     patience = _PATIENCE if crew > 1 and can_travel(job) else None
-    done = 0
-    with contextlib.closing(read_here(job, names, patience)) as parts:
+    done = start
+    with contextlib.closing(read_here(job, names, patience, start)) as parts:
         for part in parts:
             yield part
             done += part.last
     if done < len(names):
-        yield from read_in_processes(job, names, crew, start=done)
+        yield from read_in_processes(job, names, crew, done)
 
 
 def _write(
     parts: Iterator[Part],
     writer: RecordWriter,
+    log: WorkLog,
     names: Sequence[str],
+    allowed: int | None,
     progress: Callable[[int, int], None] | None,
 ) -> None:
-    done = 0
     if progress is not None:
-        progress(done, len(names))
+        progress(log.file, len(names))
+    again = log.row  # rows of the first file that the records hold already
     for part in parts:
         for row in part.rows:
-            writer.append(row)
-        done += part.last
+            if again:
+                again -= 1
+            else:
+                writer.append(row)
+                log.row += 1
+        if part.failure is not None:
+            log.rewind(writer, writer.rows - log.row)
+            log.failures[log.file] = Failure(names[log.file], part.failure)
+            _check_failures(log.failures, allowed)
+        elif part.last and again:
+            raise DataError(
+                f"'{names[log.file]}' gave fewer rows than when a run before this one read it, "
+                f"which was stopped. Remove '{log.folder}' to begin anew."
+            )
+        if part.last:
+            log.file, log.row, again = log.file + 1, 0, 0
+        log.save(writer)
         if part.last and progress is not None:
-            progress(done, len(names))
+            progress(log.file, len(names))
     if not writer.rows:
+        first = f"The first is '{names[0]}'."
+        if log.failures:
+            first = (
+                f"{len(log.failures)} failed, the first so: {log.failures[min(log.failures)][1]}"
+            )
         raise DataError(
-            f"None of the {len(names)} files gave a row, so there is nothing to store. "
-            f"The first is '{names[0]}'."
+            f"None of the {len(names)} files gave a row, so there is nothing to store. {first}"
         )
 
 
-@contextlib.contextmanager
-def _place_for(whole: Path, overwrite: bool) -> Iterator[Path]:
-    """Give the folder to write: `whole`, or one beside it that takes its place afterwards."""
-    new, old = (whole.with_name(f".{whole.name}.{end}") for end in ("new", "old"))
-    if old.exists() and not whole.exists():
-        old.rename(whole)  # a run was killed between the two renames below
-    if not os.path.lexists(whole) or (whole.is_dir() and not any(whole.iterdir())):
-        yield whole
+def _check_failures(failures: Mapping[int, Failure], allowed: int | None) -> None:
+    """Raise where more files failed than are put up with."""
+    if allowed is None or len(failures) <= allowed:
         return
-    if not (whole / MANIFEST).is_file():
+    reasons = [failures[index].reason for index in sorted(failures)]
+    if not allowed:
+        raise DataError(reasons[0])
+    raise DataError(
+        f"{len(reasons)} files failed, which is more than the {allowed} that on_error allows. "
+        "The last of them:\n" + "\n".join(f"  {reason}" for reason in reasons[-5:])
+    )
+
+
+def _place(whole: Path, overwrite: bool) -> Aside:
+    """Take the folder to write in, beside one that is absent, empty, or may be replaced."""
+    if whole.is_dir() and any(whole.iterdir()) and not (whole / MANIFEST).is_file():
         raise DataError(
             f"'{whole}' exists and is not a folder of records, so it is left alone. Give another "
             "output, or remove it yourself."
         )
-    if not overwrite:
+    aside = Aside(whole, replace=True, resume=True)
+    if (whole / MANIFEST).is_file() and not overwrite:
+        aside.give_up()
         raise DataError(
             f"'{whole}' holds records already. Give another output, or overwrite=True "
             "(--overwrite) to replace them."
         )
-    _remove(new, old)
-    try:
-        yield new
-        whole.rename(old)
-        new.rename(whole)
-    finally:
-        if not whole.exists():
-            old.rename(whole)
-        _remove(new, old)
-
-
-def _remove(*folders: Path) -> None:
-    for folder in folders:
-        shutil.rmtree(folder, ignore_errors=True)
+    return aside

@@ -23,18 +23,32 @@ PART_BYTES = 4 << 20  # rows are handed on in parts of about this size, so memor
 
 
 class Part(NamedTuple):
-    """Some rows of one file, in order; `last` says that the file holds no more."""
+    """Some rows of one file, in order.
+
+    Attributes:
+      rows: the next of them.
+      last: the file holds no more.
+      failure: why the file can't be read, so that none of its rows counts; None while it can.
+    """
 
     rows: list[Row]
     last: bool
+    failure: str | None = None
 
 
 @dataclass(frozen=True)
 class Job:
-    """How to turn one file into rows: read it, then check each row against the schema."""
+    """How to turn one file into rows: read it, then check each row against the schema.
+
+    Args:
+      read: called with a file's name.
+      schema: what its rows are converted to.
+      goes_on: a file that fails is a part that says so, not an error.
+    """
 
     read: Read
     schema: Schema
+    goes_on: bool = False
 
     @property
     def name(self) -> str:
@@ -42,7 +56,7 @@ class Job:
         return getattr(self.read, "__name__", type(self.read).__name__)
 
     def parts(self, index: int, filename: str) -> Iterator[Part]:
-        """Yield the rows of one file in parts; a failure is a DataError that names the file.
+        """Yield the rows of one file in parts; a failure names the file, as DataError or part.
 
         Args:
           index: the file's place among all files; random numbers that `read` draws from `random`,
@@ -51,12 +65,19 @@ class Job:
         """
         rows: list[Row] = []
         size = 0
-        for row in self._rows(index, filename):
-            rows.append(row)
-            size += sum(_bytes(value) for value in row.values())
-            if size >= PART_BYTES:
-                yield Part(rows, last=False)
-                rows, size = [], 0
+        try:
+            for row in self._rows(index, filename):
+                rows.append(row)
+                size += sum(_bytes(value) for value in row.values())
+                if size >= PART_BYTES:
+                    yield Part(rows, last=False)
+                    rows, size = [], 0
+        except DataError as error:
+            # That memory ran out is no fault of the file, and may go otherwise next time.
+            if not self.goes_on or isinstance(error.__cause__, MemoryError):
+                raise
+            yield Part([], last=True, failure=str(error))
+            return
         yield Part(rows, last=True)
 
     def _rows(self, index: int, filename: str) -> Iterator[Row]:
@@ -84,7 +105,7 @@ class Job:
 
 
 def read_here(
-    job: Job, files: Sequence[str], patience: float | None = None
+    job: Job, files: Sequence[str], patience: float | None = None, start: int = 0
 ) -> Generator[Part, None, None]:
     """Yield the parts of the files in order, reading in this process.
 
@@ -95,18 +116,20 @@ def read_here(
       files: names of files.
       patience: seconds that the files still to come may take, judged by those before; when they
         would take longer, reading stops after the file at hand. None reads all.
+      start: index of the first file to read.
     """
     started = None
     with _randomness_kept():
-        for index, filename in enumerate(files):
-            yield from job.parts(index, filename)
+        for index in range(start, len(files)):
+            yield from job.parts(index, files[index])
             # The first file may have had much to import, so the clock starts after it.
             now = time.monotonic()
             started = now if started is None else started
             spent = now - started
-            if patience is None or not index or spent < patience / 20:
+            timed = index - start
+            if patience is None or not timed or spent < patience / 20:
                 continue
-            if spent / index * (len(files) - index - 1) > patience:
+            if spent / timed * (len(files) - index - 1) > patience:
                 return
 
 

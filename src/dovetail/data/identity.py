@@ -1,0 +1,121 @@
+"""What tells one job of `prepare` from another: hashes of its files, reader and settings."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import inspect
+import json
+import os
+import pickle
+import sys
+from collections.abc import Iterable, Mapping
+from types import FunctionType, MethodType
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+# What else the bytes of the records, or the meaning of a journal, depend on.
+_MAKERS = (
+    f"journal 1, python {sys.version_info[:2]}, numpy {np.__version__}, arrow {pa.__version__}"
+)
+
+
+def job_identity(
+    names: Iterable[str], reader: Any, schema: object, settings: Mapping[str, Any]
+) -> dict[str, str]:
+    """Give a hash of each part of a job; two jobs of which all are equal give the same records.
+
+    Args:
+      names: of the files; their sizes and times of change count too.
+      reader: what reads them: its type's source file and its values, or a function's code.
+        One that knows better has `identity`, a text.
+      schema: of the rows, in its printed form.
+      settings: everything else that the records depend on.
+    """
+    return {
+        "files": _hash(json.dumps([_status(name) for name in names])),
+        "the reader": _hash(_safely(reader)),
+        "the schema": _hash(str(schema)),
+        "metadata or settings": _hash(json.dumps(settings, sort_keys=True, default=repr)),
+        "versions": _hash(_MAKERS),
+    }
+
+
+def reader_identity(value: Any) -> str:
+    """Describe a reader, or a value in it, so that a changed one is described otherwise.
+
+    >>> reader_identity(len) == reader_identity(len), reader_identity(3) == reader_identity("3")
+    (True, False)
+    """
+    own = getattr(value, "identity", None)
+    if isinstance(own, str):
+        return f"{_name(type(value))}: {own}"
+    if isinstance(value, str | bytes | int | float | bool | None):
+        return repr(value)
+    if isinstance(value, list | tuple):
+        return f"{type(value).__name__}({', '.join(map(reader_identity, value))})"
+    if isinstance(value, set | frozenset):
+        return f"{{{', '.join(sorted(map(reader_identity, value)))}}}"
+    if isinstance(value, Mapping):
+        items = [f"{key!r}: {reader_identity(item)}" for key, item in value.items()]
+        return f"{_name(type(value))}({', '.join(items)})"
+    if isinstance(value, MethodType):
+        return f"{reader_identity(value.__func__)} of {reader_identity(value.__self__)}"
+    if isinstance(value, FunctionType):
+        closed = [reader_identity(cell.cell_contents) for cell in value.__closure__ or ()]
+        code = _hash(value.__code__.co_code.hex() + repr(_constants(value.__code__)))
+        return f"{_name(value)} {code} {_source(value)} {closed} {value.__defaults__!r}"
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = [getattr(value, field.name) for field in dataclasses.fields(value)]
+        return f"{_name(type(value))} {_source(type(value))} {reader_identity(fields)}"
+    if isinstance(value, type) or inspect.isbuiltin(value):
+        return f"{_name(value)} {_source(value)}"
+    try:
+        content = _hash(pickle.dumps(value).hex())
+    except Exception:  # whatever pickle makes of someone else's object: only its type is known
+        content = "unknown"
+    return f"{_name(type(value))} {_source(type(value))} {content}"
+
+
+def _safely(reader: Any) -> str:
+    try:
+        return reader_identity(reader)
+    except (RecursionError, ValueError):  # it holds itself, or a variable that is not set yet
+        return f"{_name(reader)} {_source(reader)}"
+
+
+def _constants(code: Any) -> list[Any]:
+    """A function's constants and names; those of functions within it, not where they lie."""
+    inner = [
+        _constants(one) if hasattr(one, "co_code") else reader_identity(one)
+        for one in code.co_consts
+    ]
+    return [inner, code.co_names]
+
+
+def _name(value: Any) -> str:
+    return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', '')}"
+
+
+def _source(value: Any) -> str:
+    """A hash of the file that a type or function is written in; its helpers are mostly there."""
+    file = getattr(sys.modules.get(getattr(value, "__module__", "")), "__file__", None)
+    try:
+        with open(file or "", "rb") as content:
+            return _hash(content.read().hex())
+    except OSError:
+        return "no file"
+
+
+def _status(name: str) -> list[Any]:
+    try:
+        status = os.stat(name)
+    except OSError:  # a link that leads nowhere; reading it is what fails
+        return [name]
+    return [name, status.st_size, status.st_mtime_ns]
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
