@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dovetail
-from dovetail.data.augment import random_crop, random_flip
+from dovetail.data.augment import integers, random_crop, random_flip, uniform
 from dovetail.data.example_random import example_seeds
 from dovetail.errors import DataError
 
@@ -107,3 +107,14 @@ def test_arguments_that_do_not_fit_are_refused():
 def test_the_functions_are_public():
     assert dovetail.augment.random_crop is random_crop
     assert dovetail.augment.__all__ == ["integers", "random_crop", "random_flip", "uniform"]
+
+
+def test_the_functions_can_be_traced_whole():
+    def augmented(batch, seeds):
+        batch = random_crop(random_flip(batch, seeds), seeds, (8, 8), padding=1)
+        return batch + uniform(seeds, -1, 1, (1, 1, 1)) * integers(seeds, 0, 9)[:, None, None, None]
+
+    batch = torch.from_numpy(images(6, (8, 8, 3))).float()
+    seeds = torch.from_numpy(SEEDS[:6].copy())
+    traced = torch.compile(augmented, backend="eager", fullgraph=True)
+    assert torch.equal(traced(batch, seeds), augmented(batch, seeds))

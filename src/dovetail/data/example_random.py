@@ -81,7 +81,7 @@ def uniform(
     if low > high:
         raise DataError(f"uniform takes bounds with low <= high; got {low} and {high}.")
     bits: Any = (_bits(seeds, shape, draw) >> 40) & 0xFFFFFF
-    numbers = bits.astype(np.float32) if isinstance(bits, np.ndarray) else bits.float()
+    numbers: Any = bits.astype(np.float32) if isinstance(bits, np.ndarray) else bits.float()
     # 24 bits, all that a float32 between 0 and 1 holds at one spacing: this product is exact.
     return numbers * 2.0**-24 * float(high - low) + float(low)
 
