@@ -31,7 +31,8 @@ from dovetail.definition.signature import Matched, where
 from dovetail.definition.source import Outline, execute, outline
 from dovetail.definition.spec import EstimatorSpec
 from dovetail.errors import DefinitionError
-from dovetail.layers.store import current_frame, layer
+from dovetail.layers.layer import layer
+from dovetail.layers.store import current_frame
 
 _REQUIRED = ("model", "loss", "optimizer")
 

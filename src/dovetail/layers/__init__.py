@@ -17,8 +17,10 @@ from dovetail.layers.activations import (
     swish,
     tanh,
 )
+from dovetail.layers.block import block
 from dovetail.layers.convolution import conv1d, conv2d, conv2d_transpose
 from dovetail.layers.embeddings import embedding, one_hot_encoding
+from dovetail.layers.layer import layer
 from dovetail.layers.linear import dense, fully_connected
 from dovetail.layers.noise import dropout
 from dovetail.layers.normalization import batch_norm, layer_norm
@@ -31,7 +33,7 @@ from dovetail.layers.regularizers import (
     regularization_loss,
     sum_regularizer,
 )
-from dovetail.layers.store import block, layer, scope
+from dovetail.layers.store import scope
 from dovetail.layers.variables import get_variable
 
 __all__ = [

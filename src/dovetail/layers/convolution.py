@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from dovetail.layers.activations import relu
 from dovetail.layers.inputs import require_images, require_sequences, warn_if_channels_first
+from dovetail.layers.layer import find
 from dovetail.layers.normalization import normalize
 from dovetail.layers.padding import is_same
 from dovetail.layers.parameters import (
@@ -25,7 +26,6 @@ from dovetail.layers.parameters import (
     zeros,
 )
 from dovetail.layers.regularizers import Regularizer, collect
-from dovetail.layers.store import find
 from dovetail.layers.windows import Convolution1d, Convolution2d, ConvolutionTranspose2d
 
 Size = int | Sequence[int]

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from dovetail.layers.inputs import require_integers
+from dovetail.layers.layer import find
 from dovetail.layers.parameters import Initializer, fill, positive, xavier_uniform
 from dovetail.layers.regularizers import Regularizer, collect
-from dovetail.layers.store import find
 
 
 def table(

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from dovetail.layers.activations import relu
 from dovetail.layers.inputs import require_features
+from dovetail.layers.layer import find
 from dovetail.layers.normalization import normalize
 from dovetail.layers.parameters import (
     First,
@@ -19,7 +20,6 @@ from dovetail.layers.parameters import (
     zeros,
 )
 from dovetail.layers.regularizers import Regularizer, collect
-from dovetail.layers.store import find
 
 
 def linear(

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from dovetail.errors import DefinitionError
 from dovetail.layers.calls import call_site
 from dovetail.layers.inputs import require_features
+from dovetail.layers.layer import find
 from dovetail.layers.parameters import First
-from dovetail.layers.store import find
 
 
 class BatchNorm(nn.modules.batchnorm._BatchNorm):

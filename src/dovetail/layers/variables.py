@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from dovetail.errors import DefinitionError
 from dovetail.layers.calls import call_site
+from dovetail.layers.layer import find
 from dovetail.layers.parameters import Initializer, fill, xavier_uniform, zeros
 from dovetail.layers.regularizers import Regularizer, collect
-from dovetail.layers.store import find
 
 
 class Variable(nn.Module):
