@@ -138,7 +138,10 @@ def read_manifest(directory: Path) -> Manifest:
             f"{path} is of format version {version}; this Dovetail reads versions up to {VERSION}. "
             "Use the Dovetail that wrote it, or a newer one."
         )
-    text = _text(content)
+    try:
+        text = _text(content)
+    except ValueError:  # a digit that became an 'e' made a number infinite
+        raise damaged from None
     if checksum != hashlib.sha256(text.encode()).hexdigest():
         raise damaged
     if raw != _text({**content, "checksum": checksum}).encode():
