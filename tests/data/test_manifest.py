@@ -58,7 +58,7 @@ def test_an_edit_that_keeps_every_value_is_refused_too(tmp_path):
 
 def test_a_newer_format_says_so(tmp_path):
     (tmp_path / "manifest.json").write_text('{"format": "dovetail-records", "version": 99}')
-    with pytest.raises(DataError, match="version 99; this Dovetail reads versions up to 1"):
+    with pytest.raises(DataError, match="version 99; this Dovetail reads versions up to 2"):
         read_manifest(tmp_path)
 
 

@@ -22,11 +22,11 @@ IMAGES = Schema(
 )
 
 
-def images(place, count=200, shard_bytes=150_000):
+def images(place, count=200, shard_bytes=150_000, compression=None):
     """Write images of random bytes into several shards, each of several blocks."""
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
-    with RecordWriter(place, IMAGES, shard_bytes=shard_bytes) as writer:
+    with RecordWriter(place, IMAGES, shard_bytes=shard_bytes, compression=compression) as writer:
         for number in range(count):
             writer.append((pixels[number], number, f"row {number}"))
     return pixels
@@ -70,7 +70,8 @@ def test_any_schema_and_values_come_back_equal(data):
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "records"
         size = data.draw(st.sampled_from([1, 50, 1000]))
-        with RecordWriter(place, schema, shard_bytes=size) as writer:
+        codec = data.draw(st.sampled_from([None, "lz4", "zstd"]))
+        with RecordWriter(place, schema, shard_bytes=size, compression=codec) as writer:
             for row in written:
                 writer.append(row)
         records = Records(place)
@@ -139,7 +140,7 @@ def test_no_rows_is_an_empty_batch_of_the_right_shapes(tmp_path):
 def test_no_flipped_byte_of_a_shard_yields_a_wrong_value(data):
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "r"
-        pixels = images(place, count=60)
+        pixels = images(place, 60, compression=data.draw(st.sampled_from([None, "lz4"])))
         victim = data.draw(st.sampled_from(sorted(place.glob("*.arrow"))))
         content = bytearray(victim.read_bytes())
         at = data.draw(st.integers(0, len(content) - 1))

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from dovetail.data.layout import has_shapes, offset_levels
 from dovetail.data.manifest import Shard
 from dovetail.data.schema import Field
-from dovetail.data.shards import Shards
 
 Column = np.ndarray | list[Any]
+
+
+class Memory(Protocol):
+    """The bytes of some shards, as `Shards` maps them; see there."""
+
+    memory: np.ndarray
+    starts: np.ndarray
+    unchecked: int
+
+    def touch(self, begin: np.ndarray, end: np.ndarray) -> None:
+        """Check ranges of the bytes before they are used."""
+        ...
 
 
 class FixedColumn:
@@ -26,7 +37,7 @@ class FixedColumn:
     """
 
     def __init__(
-        self, field: Field, shards: Shards, entries: tuple[Shard, ...], first_rows: np.ndarray
+        self, field: Field, shards: Memory, entries: tuple[Shard, ...], first_rows: np.ndarray
     ) -> None:
         self.field = field
         self._shards = shards
@@ -81,7 +92,7 @@ class VaryingColumn:
     """A field whose rows differ in length: ragged numbers, text, bytes. One copy for each row."""
 
     def __init__(
-        self, field: Field, shards: Shards, entries: tuple[Shard, ...], first_rows: np.ndarray
+        self, field: Field, shards: Memory, entries: tuple[Shard, ...], first_rows: np.ndarray
     ) -> None:
         self.field = field
         self._shards = shards

@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,9 +17,22 @@ from dovetail.errors import DataError
 
 NAME = "manifest.json"
 FORMAT = "dovetail-records"
-VERSION = 1
+VERSION = 2  # the newest that is read; sets without compression are written as version 1
 BLOCK_BYTES = 1 << 16  # what one checksum covers; a multiple of every machine's page size
 CURE = "Copy the files again from a good source, or write the records anew with `dovetail prepare`."
+
+
+class RowBlock(NamedTuple):
+    """Rows of a shard that are compressed together.
+
+    Attributes:
+      rows: how many.
+      begin, end: where the Arrow message that holds them lies in the file, in bytes.
+    """
+
+    rows: int
+    begin: int
+    end: int
 
 
 @dataclass(frozen=True)
@@ -31,7 +44,9 @@ class Shard:
       rows: how many rows it holds, at least one.
       bytes: size of the file.
       buffers: for each field, where its Arrow buffers begin in the file, in bytes; see layout.py.
+        Empty where the rows are compressed.
       blocks: CRC-32 of each `BLOCK_BYTES` of the file in turn, the last one maybe short.
+      row_blocks: of compressed rows, in order; empty where they are not.
     """
 
     file: str
@@ -39,6 +54,7 @@ class Shard:
     bytes: int
     buffers: Mapping[str, tuple[int, ...]]
     blocks: tuple[int, ...]
+    row_blocks: tuple[RowBlock, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -50,12 +66,14 @@ class Manifest:
       shards: the files, in the order of their rows.
       metadata: what the writer was given besides rows, such as {"classes": [...]}.
       fingerprint: SHA-256 of the manifest's bytes, hexadecimal; it covers every shard's checksums.
+      compression: of all shards: "lz4", "zstd" or None.
     """
 
     schema: Schema
     shards: tuple[Shard, ...]
     metadata: Mapping[str, Any]
     fingerprint: str = ""
+    compression: str | None = None
 
     @property
     def rows(self) -> int:
@@ -80,13 +98,15 @@ def write_manifest(directory: Path, manifest: Manifest) -> None:
     """
     content = {
         "format": FORMAT,
-        "version": VERSION,
+        "version": 1 if manifest.compression is None else 2,
         "rows": manifest.rows,
         "schema": manifest.schema.to_list(),
         "metadata": dict(manifest.metadata),
         "block_bytes": BLOCK_BYTES,
         "shards": [shard_to_dict(shard) for shard in manifest.shards],
     }
+    if manifest.compression is not None:
+        content["compression"] = manifest.compression
     try:
         text = _text(content)
         same = json.loads(text)["metadata"] == content["metadata"]
@@ -149,28 +169,34 @@ def read_manifest(directory: Path) -> Manifest:
     assert content["block_bytes"] == BLOCK_BYTES
     shards = tuple(shard_from_dict(item) for item in content["shards"])
     schema = Schema.from_list(content["schema"])
-    return Manifest(schema, shards, content["metadata"], hashlib.sha256(raw).hexdigest())
+    fingerprint = hashlib.sha256(raw).hexdigest()
+    return Manifest(schema, shards, content["metadata"], fingerprint, content.get("compression"))
 
 
 def shard_to_dict(shard: Shard) -> dict[str, Any]:
     """Give a shard as plain values, as JSON can hold and `shard_from_dict` reads."""
-    return {
+    item = {
         "file": shard.file,
         "rows": shard.rows,
         "bytes": shard.bytes,
         "buffers": {name: list(starts) for name, starts in shard.buffers.items()},
         "blocks": "".join(f"{value:08x}" for value in shard.blocks),
     }
+    if shard.row_blocks:
+        item["row_blocks"] = " ".join(f"{b.rows}:{b.begin}:{b.end}" for b in shard.row_blocks)
+    return item
 
 
 def shard_from_dict(item: Mapping[str, Any]) -> Shard:
     """Read what `shard_to_dict` gave."""
+    row_blocks = [map(int, one.split(":")) for one in item.get("row_blocks", "").split()]
     return Shard(
         file=item["file"],
         rows=item["rows"],
         bytes=item["bytes"],
         buffers={name: tuple(starts) for name, starts in item["buffers"].items()},
         blocks=tuple(np.frombuffer(bytes.fromhex(item["blocks"]), ">u4").tolist()),
+        row_blocks=tuple(RowBlock(*one) for one in row_blocks),
     )
 
 

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import os
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import pyarrow as pa
-
 from dovetail.data.aside import Aside
-from dovetail.data.layout import arrow_array, arrow_schema, buffers, row_bytes
-from dovetail.data.manifest import BLOCK_BYTES, Manifest, Shard, write_manifest
+from dovetail.data.layout import row_bytes
+from dovetail.data.manifest import Manifest, Shard, write_manifest
 from dovetail.data.schema import Schema, Value
+from dovetail.data.shard_file import CODECS, write_shard
 from dovetail.data.stored_rows import stored_rows
-from dovetail.errors import DataError
+from dovetail.errors import DataError, nearest
 
 
 class RecordWriter:
     """Write a record set; the folder appears whole, when it is closed, or not at all.
 
-    The files' bytes are a function of schema, rows, metadata and shard size alone.
+    The files' bytes are a function of schema, rows, metadata, shard size and compression alone.
 
     Args:
       directory: the folder to make; absent, or empty.
@@ -30,6 +28,9 @@ class RecordWriter:
       metadata: what to keep beside the rows, as JSON can hold it; `writer.metadata` may be added
         to until the writer is closed.
       shard_bytes: about how large a shard's file grows before the next begins.
+      compression: "lz4" or "zstd" stores blocks of rows compressed, which any Arrow tool reads too.
+        A batch of random rows then costs the decompression of a block for each row, so it is for
+        disks too small or slow, not for speed. None: as they are, which is the quick way.
       aside: the folder to write in until all is whole; None takes one for this directory.
 
     Attributes:
@@ -58,6 +59,7 @@ class RecordWriter:
         *,
         metadata: Mapping[str, Any] | None = None,
         shard_bytes: int = 64 << 20,
+        compression: str | None = None,
         aside: Aside | None = None,
     ) -> None:
         self.directory = Path(os.path.abspath(directory))
@@ -67,6 +69,12 @@ class RecordWriter:
         self.pending: list[dict[str, Value]] = []
         self.on_shard: Callable[[Shard], None] | None = None
         self._shard_bytes = shard_bytes
+        if compression is not None and compression not in CODECS:
+            raise DataError(
+                f"compression must be None or one of {', '.join(CODECS)}; got {compression!r}."
+                f"{nearest(str(compression), CODECS)}"
+            )
+        self.compression = compression
         self._shards: list[Shard] = []
         self._pending_bytes = 0
         self._aside = aside or Aside(self.directory)
@@ -131,7 +139,9 @@ class RecordWriter:
         try:
             if self.pending:
                 self._write_shard()
-            manifest = Manifest(self.schema, tuple(self._shards), self.metadata)
+            manifest = Manifest(
+                self.schema, tuple(self._shards), self.metadata, compression=self.compression
+            )
             write_manifest(self._aside.records, manifest)
             self._aside.put_in_place()
         except BaseException:
@@ -158,48 +168,8 @@ class RecordWriter:
 
     def _write_shard(self) -> None:
         path = self._aside.records / f"shard-{len(self._shards):05d}.arrow"
-        self._shards.append(write_shard(path, self.schema, self.pending))
+        self._shards.append(write_shard(path, self.schema, self.pending, self.compression))
         self.pending = []
         self._pending_bytes = 0
         if self.on_shard is not None:
             self.on_shard(self._shards[-1])
-
-
-def write_shard(path: Path, schema: Schema, rows: Sequence[Mapping[str, Value]]) -> Shard:
-    """Write rows to a file; it is durable on return, but for its name.
-
-    Args:
-      path: of the file.
-      schema: of the rows.
-      rows: as `Schema.convert` gives them; at least one.
-
-    Returns:
-      what a manifest says of the file.
-    """
-    columns = [arrow_array(field, [row[field.name] for row in rows]) for field in schema.fields]
-    described = arrow_schema(schema)
-    batch = pa.record_batch(columns, schema=described)
-    with path.open("wb") as sink:
-        with pa.ipc.new_file(sink, described) as stream:
-            stream.write_batch(batch)
-        sink.flush()
-        os.fsync(sink.fileno())
-    return _describe(path, schema, batch.num_rows)
-
-
-def _describe(path: Path, schema: Schema, rows: int) -> Shard:
-    """Say where a shard's buffers begin, and take the checksums of its blocks."""
-    with pa.memory_map(str(path)) as source:
-        content = source.read_buffer()
-    batch = pa.ipc.open_file(pa.BufferReader(content)).get_batch(0)
-    assert batch.num_rows == rows
-    starts: dict[str, tuple[int, ...]] = {}
-    for position, field in enumerate(schema.fields):
-        # An empty buffer (every row of no length) lies nowhere; it is never read.
-        starts[field.name] = tuple(
-            one.address - content.address if one is not None and one.size else 0
-            for one in buffers(field, batch.column(position))
-        )
-    view = memoryview(content)
-    blocks = [zlib.crc32(view[at : at + BLOCK_BYTES]) for at in range(0, len(view), BLOCK_BYTES)]
-    return Shard(path.name, rows, len(view), starts, tuple(blocks))

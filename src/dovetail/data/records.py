@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from dovetail.data.columns import Column, FixedColumn, VaryingColumn
-from dovetail.data.damage import damaged_place
+from dovetail.data.compressed import CompressedRows
+from dovetail.data.damage import Placed, damaged_place
 from dovetail.data.manifest import CURE, Manifest, read_manifest
 from dovetail.data.rows import Rows
 from dovetail.data.schema import Schema
@@ -61,9 +62,13 @@ class Records:
         self._length = self.manifest.rows
         self._shards = Shards(self.path, entries)
         self._columns: dict[str, FixedColumn | VaryingColumn] = {}
-        for field in self.schema.fields:
-            kind = FixedColumn if field.kind == "fixed" else VaryingColumn
-            self._columns[field.name] = kind(field, self._shards, entries, self._first_rows)
+        self._compressed: CompressedRows | None = None
+        if self.manifest.compression is not None:
+            self._compressed = CompressedRows(self.schema, self._shards, entries)
+        else:
+            for field in self.schema.fields:
+                kind = FixedColumn if field.kind == "fixed" else VaryingColumn
+                self._columns[field.name] = kind(field, self._shards, entries, self._first_rows)
         try:
             self._shards.touch_bounds()
         except DamagedBlockError as damage:
@@ -111,10 +116,10 @@ class Records:
           IndexError: if a row does not exist.
           DataError: if the bytes of a row asked for are damaged, or there is no such field.
         """
-        columns = self._columns if fields is None else self._named(fields)
+        names = self.schema if fields is None else self._known(fields)
         rows = np.ascontiguousarray(indices, dtype=np.int64)
         if rows.size == 0:
-            return self._nothing(columns)
+            return self._nothing(names)
         # Seen as unsigned, a negative number is a huge one: one comparison for both bounds.
         if rows.ndim != 1 or rows.view(np.uint64).max() >= self._length:
             raise IndexError(
@@ -123,10 +128,12 @@ class Records:
         if self._selected is not None:
             rows = self._selected[rows]
         shard: np.ndarray | int = 0
-        if len(self._shard_ends) > 1:
+        if len(self._shard_ends) > 1 and self._compressed is None:
             shard = np.searchsorted(self._shard_ends, rows, "right")
         try:
-            return {name: column.gather(rows, shard) for name, column in columns.items()}
+            if self._compressed is not None:
+                return self._compressed.gather(rows, list(names))
+            return {name: self._columns[name].gather(rows, shard) for name in names}
         except DamagedBlockError as damage:
             raise self._damage(damage) from None
 
@@ -251,14 +258,14 @@ class Records:
             more = f"\n  and {len(found) - 20} more" if len(found) > 20 else ""
             raise DataError(f"{self.path} is damaged:\n{places}{more}\n{CURE}")
 
-    def _named(self, fields: Sequence[str]) -> dict[str, FixedColumn | VaryingColumn]:
+    def _known(self, fields: Sequence[str]) -> Sequence[str]:
         for name in fields:
-            if name not in self._columns:
+            if name not in self.schema:
                 raise DataError(
                     f"{self.path} has no field '{name}'; its fields are {list(self.schema)}."
                     f"{nearest(name, self.schema)}"
                 )
-        return {name: self._columns[name] for name in fields}
+        return fields
 
     def _nothing(self, names: Iterable[str]) -> dict[str, Column]:
         example = self.schema.example(0)
@@ -269,7 +276,10 @@ class Records:
         return DataError(f"{self.path / self._place(damage)}. Nothing of them was used. {CURE}")
 
     def _place(self, damage: DamagedBlockError) -> str:
-        return damaged_place(damage, self.manifest.shards, self._first_rows, self._columns)
+        columns: Mapping[str, Placed] = self._columns
+        if self._compressed is not None:
+            columns = dict.fromkeys(self.schema, self._compressed)
+        return damaged_place(damage, self.manifest.shards, self._first_rows, columns)
 
 
 def _opened(path: str, selected: np.ndarray | None) -> Records:

@@ -21,12 +21,16 @@ def stored_rows(path: Path, schema: Schema) -> list[dict[str, Value]]:
       schema: what it was written with.
     """
     with pa.OSFile(str(path)) as source, pa.ipc.open_file(source) as reader:
-        batch = reader.get_batch(0)
-        columns = [
-            _values(field, batch.column(position), batch.num_rows)
-            for position, field in enumerate(schema.fields)
-        ]
-    return [dict(zip(schema, values, strict=True)) for values in zip(*columns, strict=True)]
+        rows: list[dict[str, Value]] = []
+        for batch in map(reader.get_batch, range(reader.num_record_batches)):
+            columns = [
+                _values(field, batch.column(position), batch.num_rows)
+                for position, field in enumerate(schema.fields)
+            ]
+            rows += [
+                dict(zip(schema, values, strict=True)) for values in zip(*columns, strict=True)
+            ]
+    return rows
 
 
 def _values(field: Field, array: Any, rows: int) -> list[Value]:
@@ -52,12 +56,12 @@ def _values(field: Field, array: Any, rows: int) -> list[Value]:
 
 def _integers(buffer: pa.Buffer | None) -> np.ndarray:
     empty = buffer is None or not buffer.size
-    return np.zeros(0, np.int64) if empty else np.frombuffer(buffer, np.int64)
+    return np.zeros(0, np.int64) if empty else np.frombuffer(buffer or b"", np.int64)
 
 
 def _numbers(field: Field, buffer: pa.Buffer | None) -> np.ndarray:
     empty = buffer is None or not buffer.size
-    return np.zeros(0, field.dtype) if empty else np.frombuffer(buffer, field.dtype)
+    return np.zeros(0, field.dtype) if empty else np.frombuffer(buffer or b"", field.dtype)
 
 
 def _texts(field: Field, starts: np.ndarray, buffer: pa.Buffer | None) -> list[Any]:
