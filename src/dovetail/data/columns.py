@@ -100,6 +100,7 @@ class VaryingColumn:
         self._levels = offset_levels(field)
         self._item_bytes = field.numpy_dtype.itemsize if field.is_numeric else 1
         self._in_file = np.array([entry.buffers[field.name] for entry in entries], np.int64)
+        self._file_bytes = [entry.bytes for entry in entries]
         self._at = self._in_file + shards.starts[:, None]  # [shards, buffers]
         self._longs = shards.memory.view(np.int64)
 
@@ -123,11 +124,13 @@ class VaryingColumn:
         """Say which rows of a shard have bytes between two places of its file: first and last."""
         starts = self._in_file[shard].tolist()
         offsets = self._longs[self._at[shard, 0] // 8 :][: rows + 1]
-        # The offsets may be damaged too: what they say here is but a hint for the message.
+        # The offsets may be damaged too: what they say here is but a hint for the message, and
+        # may not lead beyond the file, where no memory is.
         count = max(int(offsets[-1]), 0)
         if self._levels == 1:
             items = [_span(starts[1], self._item_bytes, begin, end, count)]
         else:
+            count = min(count, (self._file_bytes[shard] - starts[1]) // 8 - 1)
             inner = self._longs[self._at[shard, 1] // 8 :][: count + 1]
             text = _span(starts[2], 1, begin, end, max(int(inner[-1]), 0))
             items = [_span(starts[1], 8, begin, end, count + 1), _owners(inner, text)]
