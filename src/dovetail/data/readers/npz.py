@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import zipfile
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +14,6 @@ from dovetail.data.schema import Field, Schema
 from dovetail.errors import DataError, nearest
 
 _ONLY = "arr_0"  # what numpy.savez calls an array without a name
-_ERRORS = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True)
@@ -105,7 +102,8 @@ def _load(filename: str, wanted: Mapping[str, str] | None) -> dict[str, np.ndarr
             _check_size(filename, array)
             found = _pick({_ONLY: lambda: array}, wanted, filename)
         elif magic[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
-            with np.load(filename, allow_pickle=False) as archive:
+            # NumPy leaves a file that it opened itself open where the archive is damaged.
+            with open(filename, "rb") as stream, np.load(stream, allow_pickle=False) as archive:
                 # Each member's checksum is compared as its last byte is read.
                 sources = {name: lambda name=name: archive[name] for name in archive.files}
                 found = _pick(sources, wanted, filename)
@@ -114,7 +112,7 @@ def _load(filename: str, wanted: Mapping[str, str] | None) -> dict[str, np.ndarr
             raise DataError(f"{filename}: this is neither an .npz nor an .npy file: {kind}.")
     except DataError:
         raise
-    except _ERRORS as error:
+    except Exception as error:  # on a damaged archive zipfile raises errors of many kinds
         said = str(error).rstrip(".")
         cure = "Get or write the file again."
         if "pickle" in said or "Object arrays" in said:

@@ -62,10 +62,13 @@ def parse_example(message: bytes) -> dict[str, FeatureValues]:
 
 def _entry(entry: memoryview) -> tuple[str, FeatureValues | None]:
     name, feature = "", []
-    for number, part in _parts(entry):
+    for number, wire, part in _fields(entry):
+        # A map's entry is never extended, and protobuf's readers do not agree on one that is.
+        if number not in (1, 2) or wire != _BYTES:
+            raise ValueError("a feature's entry holds more than its name and values")
         if number == 1:
             name = bytes(part).decode()
-        elif number == 2:
+        else:
             feature.append(part)
     kinds = [one for part in feature for one in _parts(part) if one[0] in (1, 2, 3)]
     if not kinds:
