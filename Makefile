@@ -8,6 +8,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+RIVALS := .bench/.ready
 
 .PHONY: setup demo test check bench soak test-system clean
 
@@ -33,8 +34,17 @@ check: $(READY)
 	$(BIN)/pyright
 	$(BIN)/python -m pytest
 
-bench: $(READY)
+bench: $(READY) $(RIVALS)
 	$(BIN)/python benchmarks/startup.py
+	.bench/bin/python benchmarks/records.py
+	.bench/bin/python benchmarks/overhead.py
+
+# What Dovetail is measured against is in an environment of its own.
+$(RIVALS): benchmarks/rivals/requirements.txt pyproject.toml
+	@echo "Setting up .bench with the rivals (some minutes the first time) ..."
+	@test -x .bench/bin/pip || $(PYTHON) -m venv .bench
+	@.bench/bin/python -m pip install -qq --disable-pip-version-check -r $< -e .
+	@touch $@
 
 # The full counts of what `make test` runs a seeded subset of.
 soak: $(READY)
@@ -45,5 +55,5 @@ test-system: $(READY)
 	@bash .ci/test-system
 
 clean:
-	rm -rf $(VENV) demo build dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .bench demo build dist .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
