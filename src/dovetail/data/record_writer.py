@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from dovetail.data.addition import Addition
 from dovetail.data.aside import Aside
 from dovetail.data.layout import row_bytes
 from dovetail.data.manifest import Manifest, Shard, write_manifest
@@ -23,7 +24,7 @@ class RecordWriter:
     The files' bytes are a function of schema, rows, metadata, shard size and compression alone.
 
     Args:
-      directory: the folder to make; absent, or empty.
+      directory: the folder to make; absent, or empty. With `append`, a record set.
       schema: the fields of every row.
       metadata: what to keep beside the rows, as JSON can hold it; `writer.metadata` may be added
         to until the writer is closed.
@@ -31,6 +32,8 @@ class RecordWriter:
       compression: "lz4" or "zstd" stores blocks of rows compressed, which any Arrow tool reads too.
         A batch of random rows then costs the decompression of a block for each row, so it is for
         disks too small or slow, not for speed. None: as they are, which is the quick way.
+      append: add rows to the set that is there, in shards of their own. It must have the schema
+        and, if one is given, the compression; the metadata may only say more than before.
       aside: the folder to write in until all is whole; None takes one for this directory.
 
     Attributes:
@@ -60,6 +63,7 @@ class RecordWriter:
         metadata: Mapping[str, Any] | None = None,
         shard_bytes: int = 64 << 20,
         compression: str | None = None,
+        append: bool = False,
         aside: Aside | None = None,
     ) -> None:
         self.directory = Path(os.path.abspath(directory))
@@ -77,7 +81,13 @@ class RecordWriter:
         self.compression = compression
         self._shards: list[Shard] = []
         self._pending_bytes = 0
-        self._aside = aside or Aside(self.directory)
+        self._aside: Aside | Addition
+        if append:
+            assert aside is None
+            self._aside = Addition(self.directory)
+            self._join(self._aside)
+        else:
+            self._aside = aside or Aside(self.directory)
 
     def append(self, row: tuple[Any, ...] | Mapping[str, Any], where: str | None = None) -> None:
         """Add one row, converted as `Schema.convert` does.
@@ -165,6 +175,30 @@ class RecordWriter:
             self.close()
         else:
             self.abort()
+
+    def _join(self, addition: Addition) -> None:
+        """Go on behind the rows that are there, if these are of their kind."""
+        there = addition.manifest
+        wrong = [f"schema: {line}" for line in self.schema.differences(there.schema)]
+        if not wrong and self.schema != there.schema:
+            wrong.append(f"schema: the fields' order is {list(there.schema)} there")
+        if self.compression not in (None, there.compression):
+            wrong.append(f"compression: {self.compression} here, {there.compression} there")
+        for name in self.metadata.keys() & there.metadata.keys():
+            if self.metadata[name] != there.metadata[name]:
+                old, new = there.metadata[name], self.metadata[name]
+                wrong.append(f"metadata '{name}': {new!r} here, {old!r} there")
+        if wrong:
+            addition.give_up()
+            listed = "\n".join(f"  {line}" for line in wrong)
+            raise DataError(
+                f"These rows can't join those in {self.directory} (here: the rows to add; there: "
+                f"the records):\n{listed}\nWrite them to a folder of their own."
+            )
+        self.compression = there.compression
+        self.metadata = {**there.metadata, **self.metadata}
+        self._shards = list(there.shards)
+        self.rows = there.rows
 
     def _write_shard(self) -> None:
         path = self._aside.records / f"shard-{len(self._shards):05d}.arrow"
