@@ -194,3 +194,34 @@ def test_a_label_that_the_schema_cannot_hold_is_refused_by_name(tmp_path: Path) 
 def test_a_schema_without_one_image_and_one_label_is_refused(fields: list[Field]) -> None:
     with pytest.raises(DataError, match=r"exactly two fields.*prepare_data_for_a_single_file"):
         ImageFolder(Schema(fields))
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
+def test_a_field_of_bytes_keeps_images_encoded_in_any_size(tmp_path: Path, kind: str) -> None:
+    schema = Schema([Field("image", (), "bytes"), Field("label", (), "int64")])
+    for number, pixels in enumerate([COLOUR, COLOUR[:5]]):
+        name = save(Image.fromarray(pixels), tmp_path / "7" / f"{number}.{kind}")
+        row = read(name, schema)
+        assert row["image"] == Path(name).read_bytes()
+        assert row["label"] == 7
+
+
+def test_without_a_schema_it_is_told_from_the_files(tmp_path: Path) -> None:
+    names = [save(Image.fromarray(COLOUR), tmp_path / kind / "a.png") for kind in ("dog", "cat")]
+    reader = ImageFolder().for_files(names)
+    assert reader.metadata == {"classes": ["cat", "dog"]}
+    assert reader.schema == Schema(
+        [Field("image", (8, 8, 3), "uint8"), Field("label", (), "int64")]
+    )
+    names.append(save(Image.fromarray(COLOUR[:5]), tmp_path / "cat" / "b.png"))
+    reader = ImageFolder().for_files(names)
+    assert reader.schema is not None
+    assert reader.schema["image"].dtype == "bytes"
+    assert reader(names[2]) == {"image": Path(names[2]).read_bytes(), "label": 0}
+    with pytest.raises(DataError, match="no schema yet"):
+        ImageFolder(classes=["cat", "dog"])(names[0])
+
+
+def test_a_folders_label_is_a_whole_number() -> None:
+    with pytest.raises(DataError, match="whole number.*'label': float32"):
+        ImageFolder(Schema([Field("image", (8, 8), "uint8"), Field("label", (), "float32")]))
