@@ -95,6 +95,33 @@ def test_names_with_commas_and_lines_are_quoted_as_in_any_csv(folder: Path) -> N
     assert np.array_equal([row["image"] for row in rows(reader, name)], PIXELS[:2])
 
 
+def test_the_images_may_be_the_files_and_the_table_has_their_labels(folder: Path) -> None:
+    name = table(folder, "file,kind\nimages/2.png,dog\nimages/0.png,cat\nimages/1.png,ant\n")
+    out, images = folder / "out", folder / "images"
+    records = prepare(images / "[02].png", out, None, ImageTable(table=name), workers=1)
+    found = records.gather(np.arange(2))
+    assert np.array_equal(found["image"], PIXELS[[0, 2]])
+    assert found["label"].tolist() == [0, 1]
+    assert records.metadata == {"classes": ["cat", "dog"]}
+    by_root = ImageTable(table=table(folder / "out", "f,k\n0.png,5\n"), root=images.as_posix())
+    reader = by_root.for_files([(images / "0.png").as_posix()])
+    assert [row["label"] for row in reader((images / "0.png").as_posix())] == [5]
+
+
+def test_an_image_without_a_row_or_with_two_labels_is_refused(folder: Path) -> None:
+    image = (folder / "images" / "0.png").as_posix()
+    name = table(folder, "file,kind\nimages/1.png,cat\n")
+    with pytest.raises(DataError, match=r"0\.png: no row of '.*a\.csv' names it.*root="):
+        ImageTable(table=name).for_files([image])
+    table(folder, "file,kind\nimages/0.png,cat\nimages/0.png,cat\n")
+    assert ImageTable(table=name).for_files([image]).classes == ("cat",)
+    table(folder, "file,kind\nimages/0.png,cat\nimages/../images/0.png,dog\n")
+    with pytest.raises(DataError, match=r"line 3: .*'dog' here, and 'cat' before .*line 2"):
+        ImageTable(table=name).for_files([image])
+    with pytest.raises(DataError, match="has not seen"):
+        list(ImageTable(SCHEMA, name)(image))
+
+
 def test_given_classes_fix_the_labels(folder: Path) -> None:
     name = table(folder, "file,kind\nimages/0.png,dog\nimages/1.png,cat\n")
     reader = ImageTable(classes=["ant", "cat", "dog"])

@@ -60,6 +60,11 @@ def by_name(name: str, *, schema: Schema | None = None, **options: Any) -> Reade
                 f"The reader '{key}' has no option '{option}'; its options: {mine}."
                 f"{nearest(option, known)}"
             )
+        usual = inspect.signature(make).parameters[option].default
+        if isinstance(usual, bool) and not isinstance(options[option], bool):
+            raise DataError(
+                f"The reader '{key}': {option} is true or false; got {options[option]!r}."
+            )
     if schema is not None and "schema" in known:
         options["schema"] = schema
     try:

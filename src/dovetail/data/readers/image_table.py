@@ -1,4 +1,4 @@
-"""Read images that a CSV file names, one a row, each with its label."""
+"""Read images whose labels are in a CSV file, one row an image."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from dovetail.data.readers.image import read_encoded, read_image
@@ -28,13 +28,19 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True)
 class ImageTable:
-    """A reader of CSV files with one image a row: the path of its file, and its label.
+    """A reader of images whose labels are in a CSV file, with one image a row: its path, its label.
+
+    Either the files to prepare are CSV files, and every image that they name is read; or they are
+    the images, and `table` is the CSV file with their labels: then several processes read, one
+    image that fails is one file that fails, and images in no row are refused.
 
     Labels that are all numbers are these numbers; else each is its index in the sorted labels,
     and the labels are kept as `classes` in the records' metadata. Images are read as `ImageFolder`
-    reads them. One process reads one table.
+    reads them.
 
     Args:
+      table: the CSV file, where the files to prepare are the images; None where they are CSV
+        files themselves.
       schema: as for `ImageFolder`, though the label may be of a float type. None tells it from the
         files: `image`, as `tell_image` does, and `label`, int64, or float64 for other numbers.
       image: the column of the images' paths: its name in the first line, or its place from 0.
@@ -57,6 +63,7 @@ class ImageTable:
     """
 
     schema: Schema | None = None
+    table: str | None = None
     image: str | int = 0
     label: str | int = 1
     root: str | None = None
@@ -65,6 +72,7 @@ class ImageTable:
     classes: Sequence[str] | None = None
     check: bool = True
     _fields: tuple[Field, Field] | None = field(init=False, repr=False, compare=False)
+    _labels: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for name in ("image", "label"):
@@ -98,12 +106,17 @@ class ImageTable:
         """Return this reader with the classes of these tables' labels, and a schema.
 
         Args:
-          names: the CSV files.
+          names: the CSV files, or the images of `table`.
 
         Raises:
-          DataError: naming the file: it can't be read, or lacks a column; or no table has a row.
+          DataError: naming the file: it can't be read, or lacks a column; an image is in no row
+            of `table`, or in two with different labels; or there is no row.
         """
-        entries = [entry for name in names for entry in self.entries(name)]
+        names = list(names)
+        if self.table is None:
+            entries = [entry for name in names for entry in self.entries(name)]
+        else:
+            entries = _entries_of(names, self.table, self.entries(self.table))
         if not entries:
             raise DataError(f"There is no image in the table {', '.join(names)}.")
         labels = {entry.label for entry in entries}
@@ -116,38 +129,41 @@ class ImageTable:
             whole = classes is not None or all(_WHOLE.fullmatch(label) for label in labels)
             image = tell_image([entry.image for entry in entries])
             schema = Schema([image, Field("label", (), "int64" if whole else "float64")])
-        return ImageTable(
-            schema,
-            self.image,
-            self.label,
-            self.root,
-            self.header,
-            self.delimiter,
-            classes,
-            self.check,
-        )
+        made = replace(self, schema=schema, classes=classes)
+        if self.table is not None:
+            object.__setattr__(made, "_labels", {one.image: one.label for one in entries})
+        return made
 
     def __call__(self, filename: str) -> Iterator[dict[str, Any]]:
-        """Yield the images of one table and their labels.
+        """Yield the images of one CSV file and their labels; or one image of `table`, with its own.
 
         Args:
-          filename: path of the CSV file.
+          filename: path of the CSV file, or of the image.
 
         Raises:
           DataError: naming the file, the line and the image: what is wrong with it.
         """
-        if self._fields is None:
-            raise DataError("ImageTable has no schema yet: give one, or call for_files first.")
-        image, label = self._fields
+        if self._fields is None or (self.table is not None and filename not in self._labels):
+            raise DataError(
+                f"ImageTable has not seen '{filename}' among its files: call for_files(names) "
+                "first, with all of them."
+            )
+        if self.table is not None:
+            yield self._row(filename, self._labels[filename], self._fields)
+            return
         for entry in self.entries(filename):
             try:
-                if image.is_numeric:
-                    value = read_image(entry.image, image)
-                else:
-                    value = read_encoded(entry.image, image, check=self.check)
-                yield {image.name: value, label.name: self._label_of(entry.label)}
+                yield self._row(entry.image, entry.label, self._fields)
             except DataError as error:
                 raise DataError(f"{entry.where}: {error}") from error
+
+    def _row(self, name: str, text: str, fields: tuple[Field, Field]) -> dict[str, Any]:
+        image, label = fields
+        if image.is_numeric:
+            value = read_image(name, image)
+        else:
+            value = read_encoded(name, image, check=self.check)
+        return {image.name: value, label.name: self._label_of(text)}
 
     def entries(self, filename: str) -> Iterator[Entry]:
         """Yield the rows of one table, without opening the images.
@@ -204,6 +220,29 @@ class ImageTable:
                 "of their indices."
             )
         return number
+
+
+def _entries_of(names: list[str], table: str, rows: Iterable[Entry]) -> list[Entry]:
+    """Find the row of each image, by the whole paths of both."""
+    by_path: dict[str, Entry] = {}
+    for row in rows:
+        first = by_path.setdefault(os.path.abspath(row.image), row)
+        if first.label != row.label:
+            raise DataError(
+                f"{row.where}: '{row.image}' has the label '{row.label}' here, and "
+                f"'{first.label}' before ({first.where})."
+            )
+    found: list[Entry] = []
+    for name in names:
+        row = by_path.get(os.path.abspath(name))
+        if row is None:
+            example = next(iter(by_path), "none")
+            raise DataError(
+                f"{name}: no row of '{table}' names it, so it has no label. The first path there "
+                f"is '{example}'; root=... is the folder that the table's paths begin from."
+            )
+        found.append(Entry(row.where, name, row.label))
+    return found
 
 
 def _number(text: str) -> float | int | None:

@@ -109,6 +109,9 @@ class Mnist:
     labels: bool = True
     schema: Schema | None = field(default=None, init=False, repr=False, compare=False)
     _pairs: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
+    # Sizes and times of the labels' files: prepare knows a reader by its values, and so sees when
+    # labels were changed that are not among the files it was given.
+    _seen: tuple[tuple[int, int], ...] = field(default=(), init=False, repr=False, compare=False)
 
     def for_files(self, names: Iterable[str]) -> Mnist:
         """Return this reader with each file of images paired with its labels.
@@ -133,6 +136,8 @@ class Mnist:
             raise DataError(f"There is no file of images among {names}; labels alone are no rows.")
         made = Mnist(self.labels)
         object.__setattr__(made, "_pairs", pairs)
+        seen = tuple((s.st_size, s.st_mtime_ns) for s in map(os.stat, pairs.values()))
+        object.__setattr__(made, "_seen", seen)
         object.__setattr__(made, "schema", _schema(images, pairs))
         return made
 
