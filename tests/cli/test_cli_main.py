@@ -8,7 +8,7 @@ import pytest
 
 from dovetail.cli.main import app
 
-VERBS = ("prepare", "train", "evaluate", "predict", "inspect")
+VERBS = ("prepare", "records", "train", "evaluate", "predict", "inspect")
 
 
 @pytest.mark.parametrize("words", [[], ["--help"], ["-h"]])

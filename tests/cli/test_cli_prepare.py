@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dovetail.cli.prepare_readers import ModelFileReader
 from dovetail.data.records import Records
 
 FUNCTION = """
@@ -102,3 +104,119 @@ def test_records_without_classes_cannot_give_them(run: Any, shop: Path) -> None:
     ran = run("prepare", "digits.py", IMAGES, *words)
     assert ran.code == 1
     assert "no names of classes" in ran.err
+
+
+CUSTOM = """
+
+class Ten:
+    schema = None
+
+    def for_files(self, names):
+        bound = Ten()
+        bound.schema = Schema.from_list([{"name": "of", "shape": [], "dtype": "int32"}])
+        bound.count = len(names)
+        return bound
+
+    def __call__(self, filename):
+        for _ in range(10):
+            yield {"of": self.count}
+
+
+def custom_data_reader():
+    from dovetail import Schema
+    globals()["Schema"] = Schema
+    return Ten()
+"""
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_model_file_s_own_reader_is_used_and_says_what_it_gives(
+    run: Any, shop: Path, workers: int
+) -> None:
+    text = (shop / "digits.py").read_text().partition("def data_schema")[0]
+    (shop / "digits.py").write_text(text + CUSTOM)
+    ran = run("prepare", "digits.py", IMAGES, "--output", "new", "--workers", workers)
+    assert (ran.code, "240 records in new" in ran.out) == (0, True), ran.err
+    assert Records("new").gather([239])["of"].tolist() == [24]
+    assert '"int32"' in run("prepare", "digits.py", IMAGES, "--show-schema").out
+
+
+TABLE = "size,kind\n1.5,cat\n2,dog\n3,cat\n"
+
+
+def test_a_reader_needs_no_model_and_its_schema_is_shown_to_be_edited(
+    run: Any, in_tmp: Path
+) -> None:
+    (in_tmp / "a.csv").write_text(TABLE)
+    ran = run("prepare", "*.csv", "--reader", "csv", "--show-schema")
+    assert ran.code == 0, ran.err
+    schema = json.loads(ran.out)
+    assert schema == [
+        {"name": "size", "shape": [], "dtype": "float64"},
+        {"name": "kind", "shape": [], "dtype": "string"},
+    ]
+    assert len(ran.out.splitlines()) == 4
+    assert not (in_tmp / "new").exists()
+    (in_tmp / "s.json").write_text(ran.out.replace("float64", "float32"))
+    ran = run("prepare", "*.csv", "--reader", "csv", "--schema", "s.json", "--output", "new")
+    assert (ran.code, "size: float32 []" in ran.out) == (0, True), ran.err
+
+
+def test_options_reach_the_reader_and_its_classes_are_shown(run: Any, in_tmp: Path) -> None:
+    (in_tmp / "a.csv").write_text(TABLE.replace(",", ";"))
+    words = ("--reader-option", "label=kind", "--reader-option", "delimiter=;")
+    ran = run("prepare", "a.csv", "--reader", "csv", *words, "--output", "new")
+    assert (ran.code, "classes: 0 cat, 1 dog" in ran.out) == (0, True), ran.err
+    assert Records("new").gather([0, 1, 2])["label"].tolist() == [0, 1, 0]
+
+
+def test_a_named_reader_comes_before_the_model_s_and_takes_its_schema(
+    run: Any, own_reader: Path
+) -> None:
+    ran = run("prepare", "digits.py", IMAGES, "--reader", "image-folder", "--output", "new")
+    assert (ran.code, "image: uint8 [4, 4]" in ran.out) == (0, True), ran.err
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (("*.csv", "--reader", "cvs", "--output", "new"), 1, "no reader 'cvs'"),
+        (("*.csv", "--reader", "csv"), 2, "--output"),
+        (("--reader", "csv", "--output", "new"), 2, "GLOB"),
+        (("digits.py", "--output", "new"), 2, "digits.py is taken for"),
+        (("*.csv", "--reader", "csv", "--reader-option", "x", "--output", "n"), 1, "NAME=VALUE"),
+        (("*.csv", "--reader", "csv", "--schema", "no.json", "--output", "n"), 1, "no.json"),
+        (("*.csv", "--reader", "csv", "--schema", "a.csv", "--output", "n"), 1, "--schema a.csv"),
+        (("*.csv", "--reader", "csv", "--on-error", "ignore", "--output", "n"), 1, "on_error"),
+        (("digits.py", "a", "--reader-option", "x=1", "--output", "n"), 1, "--reader names"),
+    ],
+)
+def test_what_does_not_go_together_is_said(
+    run: Any, shop: Path, words: tuple[str, ...], code: int, message: str
+) -> None:
+    (shop / "a.csv").write_text(TABLE)
+    ran = run("prepare", *words)
+    assert (ran.code, message in ran.err) == (code, True), ran.err
+    assert not (shop / "new").exists()
+
+
+def test_files_that_fail_are_left_out_when_that_is_said_and_listed(run: Any, shop: Path) -> None:
+    for number in (3, 5):
+        (shop / f"demo/digits/train/1/{number}.png").write_bytes(b"no image")
+    ran = run("prepare", "digits.py", IMAGES, "--output", "new", "--on-error", 1)
+    assert (ran.code, "2 files failed" in ran.err) == (1, True)
+    ran = run("prepare", "digits.py", IMAGES, "--output", "new", "--on-error", "skip")
+    assert ran.code == 0
+    assert "22 records in new" in ran.out
+    assert "2 files left out; new/failed.jsonl says why:" in ran.out
+    assert "demo/digits/train/1/5.png: the image cannot be read" in ran.out
+    assert "2 files left out" in run("records", "verify", "new").out
+
+
+def test_a_changed_model_file_is_another_job(shop: Path) -> None:
+    before = ModelFileReader("digits.py").identity
+    (shop / "digits.py").write_text((shop / "digits.py").read_text() + FUNCTION)
+    (shop / "own_labels.py").write_text("A = 1\n")
+    between = ModelFileReader("digits.py").identity
+    (shop / "own_labels.py").write_text("A = 2\n")
+    assert len({before, between, ModelFileReader("digits.py").identity}) == 3

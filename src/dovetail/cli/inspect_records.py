@@ -33,7 +33,8 @@ def describe(path: Path) -> dict[str, Any]:
         "metadata": records.metadata,
         "fingerprint": records.fingerprint,
         "first_rows": [
-            {name: _value(column[row]) for name, column in first.items()} for row in range(rows)
+            {name: shown_value(column[row]) for name, column in first.items()}
+            for row in range(rows)
         ],
     }
 
@@ -55,7 +56,7 @@ def show(path: Path, described: dict[str, Any]) -> None:
     table(("row", *names), rows, right=["row"])
 
 
-def _value(value: Any) -> Any:
+def shown_value(value: Any) -> Any:
     """Return a field's value: small ones as they are, large ones by shape and range."""
     if isinstance(value, bytes):
         return f"{len(value)} bytes"
@@ -63,7 +64,9 @@ def _value(value: Any) -> Any:
         return value if len(value) <= 60 else f"{value[:57]}..."
     array = np.asarray(value)
     if array.size <= _WHOLE_VALUES:
-        return array.tolist() if array.dtype != object else [_value(item) for item in array.flat]
+        return (
+            array.tolist() if array.dtype != object else [shown_value(item) for item in array.flat]
+        )
     if array.dtype == object:
         return f"{shape(array.shape)} of text"
     low, high = array.min().item(), array.max().item()

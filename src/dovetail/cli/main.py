@@ -13,6 +13,7 @@ from dovetail.cli.evaluate import evaluate
 from dovetail.cli.inspect import inspect
 from dovetail.cli.predict import predict
 from dovetail.cli.prepare import prepare
+from dovetail.cli.records import records
 from dovetail.cli.train import train
 
 app = typer.Typer(
@@ -25,7 +26,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["--help", "-h"]},
 )
-for _verb in (prepare, train, evaluate, predict, inspect):
+for _verb in (prepare, records, train, evaluate, predict, inspect):
     app.command()(_verb)
 
 

@@ -2,33 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dovetail.cli.flags import MODEL
 from dovetail.cli.verb import verb
-from dovetail.errors import DefinitionError, ParamsError
 
 if TYPE_CHECKING:
-    from dovetail.definition.definition import Definition
     from dovetail.run.progress import Progress
+
+_SHOWN_FAILURES = 10
 
 
 @verb()
 def prepare(
-    model: MODEL,
-    files: Annotated[
+    words: Annotated[
         list[str],
         typer.Argument(
-            metavar="GLOB...",
-            help="Files, or patterns of them in quotes: 'images/train/*/*.png', 'data/**/*.csv'.",
+            metavar="[MODEL] GLOB...",
+            help="A model file, which --reader can do without; then files, or patterns of them "
+            "in quotes: 'images/train/*/*.png', 'data/**/*.csv'.",
         ),
     ],
-    output: Annotated[str, typer.Option("--output", metavar="DIR", help="Where the records go.")],
+    output: Annotated[
+        str | None, typer.Option("--output", metavar="DIR", help="Where the records go.")
+    ] = None,
+    reader: Annotated[
+        str | None,
+        typer.Option(
+            "--reader",
+            metavar="NAME",
+            help="The format: image_folder, image_table, mnist, cifar10, cifar100, npz, tfrecord, "
+            "csv, parquet, arrow, text_lines or text_folder.",
+        ),
+    ] = None,
+    reader_option: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--reader-option", metavar="K=V", help="One of the reader's options; may be repeated."
+        ),
+    ] = None,
+    schema: Annotated[
+        str | None,
+        typer.Option(
+            "--schema", metavar="FILE", help="What to store: a list as --show-schema prints it."
+        ),
+    ] = None,
+    show_schema: Annotated[
+        bool,
+        typer.Option("--show-schema", help="Print what would be stored, as JSON, and stop."),
+    ] = False,
+    on_error: Annotated[
+        str,
+        typer.Option(
+            "--on-error",
+            metavar="stop|skip|N",
+            help="A file that can't be read: stop, leave it out, or leave out at most N; stop.",
+        ),
+    ] = "stop",
     workers: Annotated[
         int | None,
         typer.Option(
@@ -49,33 +80,75 @@ def prepare(
 ) -> None:
     """Read files into records, in several processes.
 
-    Each file is read by the model file's prepare_data_for_a_single_file. Without that, files are
-    images in one folder per class, and what is kept of them is what data_schema says.
+    A --reader reads them, or the model file's custom_data_reader or
+    prepare_data_for_a_single_file. Without any, files are images in one folder per class. What is
+    kept of them is what --schema says, or the model file's data_schema, or the reader itself.
+
+    Killed, it goes on where it was when the same command is given again.
 
     Example:
         dovetail prepare digits.py 'demo/digits/train/*/*.png' --output demo/new
     """
-    from dovetail.cli.show import plural, say, shape, size
+    from dovetail.cli.prepare_readers import chosen
     from dovetail.data import prepare as data_prepare
-    from dovetail.definition.definition import load
+    from dovetail.data.failures import allowed_failures
 
-    definition = load(model)
-    if definition.schema is None:
-        raise DefinitionError(
-            f"{model} has no data_schema(), so Dovetail can't know what to store. Add one: it "
-            'returns a list such as [{"name": "image", "shape": [8, 8], "dtype": "uint8"}].'
-        )
-    read = _reader(model, definition, classes_from)
+    model, files = split_words(words, reader)
+    if output is None and not show_schema:
+        raise typer.BadParameter("say where the records go: --output DIR.", param_hint="'--output'")
+    allowed_failures(on_error)
+    read, stored = chosen(model, reader, reader_option or [], schema, classes_from)
+    if show_schema:
+        _show_schema(files, read, stored)
+        return
+    assert output is not None
     with _Shown() as progress:
-        records = data_prepare.prepare(
+        data_prepare.prepare(
             files,
             output,
-            definition.schema,
+            stored,
             read,
             workers=workers,
             overwrite=overwrite,
+            on_error=on_error,
             progress=progress,
         )
+    _show_result(output)
+
+
+def split_words(words: list[str], reader: str | None) -> tuple[str | None, list[str]]:
+    """Tell the model file from the files: it comes first, and with a reader it ends in `.py`.
+
+    Raises:
+      typer.BadParameter: there is no pattern.
+
+    >>> split_words(["digits.py", "*.png"], None), split_words(["*.csv"], "csv")
+    (('digits.py', ['*.png']), (None, ['*.csv']))
+    """
+    has_model = reader is None or words[0].endswith(".py")
+    model, files = (words[0], words[1:]) if has_model else (None, words)
+    if not files:
+        what = f"which files? {model} is taken for the model file" if model else "which files?"
+        cure = "" if reader else ", as no --reader is named"
+        raise typer.BadParameter(f"{what}{cure}.", param_hint="'GLOB...'")
+    return model, files
+
+
+def _show_schema(files: list[str], read: Any, stored: Any) -> None:
+    from dovetail.cli.show import say, to_json
+    from dovetail.data.prepare import rows_schema
+
+    if stored is None:
+        stored = rows_schema(files, read)
+    say("[\n" + ",\n".join(f"  {to_json(entry)}" for entry in stored.to_list()) + "\n]")
+
+
+def _show_result(output: str) -> None:
+    from dovetail.cli.show import plural, say, shape, size
+    from dovetail.data.failures import REPORT, read_failures
+    from dovetail.data.records import Records
+
+    records = Records(output)
     shards = records.manifest.shards
     say(
         f"{plural(len(records), 'record')} in {output} ({plural(len(shards), 'shard')}, "
@@ -86,64 +159,13 @@ def prepare(
     classes = records.metadata.get("classes")
     if classes:
         say(f"  classes: {', '.join(f'{i} {name}' for i, name in enumerate(classes))}")
-
-
-@dataclass(frozen=True)
-class ModelFileReader:
-    """Reads a file as a model file says. What travels to another process is the file's path.
-
-    Args:
-      path: of a Python file with prepare_data_for_a_single_file.
-    """
-
-    path: str
-
-    @property
-    def __name__(self) -> str:
-        return "prepare_data_for_a_single_file"
-
-    def __call__(self, filename: str) -> Any:
-        """Return the row or rows of one file."""
-        return _prepare_function(self.path)(filename)
-
-
-@cache
-def _prepare_function(path: str) -> Callable[[str], Any]:
-    """Load a model file once in each process."""
-    import os
-    import sys
-
-    from dovetail.definition.definition import load
-
-    folder = os.path.dirname(os.path.abspath(path))
-    if folder not in sys.path:
-        sys.path.insert(0, folder)  # its functions may import what lies beside it
-    function = load(path).prepare_data_for_a_single_file
-    assert function is not None
-    return function
-
-
-def _reader(model: str, definition: Definition, classes_from: str | None) -> Any:
-    if definition.prepare_data_for_a_single_file is not None:
-        if classes_from is not None:
-            raise ParamsError(
-                f"--classes-from numbers the classes of image folders, but {model} reads its files "
-                "itself, by prepare_data_for_a_single_file. Leave one of them out."
-            )
-        return ModelFileReader(model)
-    from dovetail.data.readers.image_folder import ImageFolder
-    from dovetail.data.records import Records
-
-    assert definition.schema is not None
-    if classes_from is None:
-        return ImageFolder(definition.schema)
-    classes = Records(classes_from).metadata.get("classes")
-    if classes is None:
-        raise ParamsError(
-            f"--classes-from {classes_from}: these records hold no names of classes, because "
-            "their folders are named by numbers, or because a model file read them."
-        )
-    return ImageFolder(definition.schema, classes)
+    failures = read_failures(output)
+    if failures:
+        say(f"{plural(len(failures), 'file')} left out; {output}/{REPORT} says why:")
+        for failure in failures[:_SHOWN_FAILURES]:
+            say(f"  {failure.reason}")
+        if len(failures) > _SHOWN_FAILURES:
+            say(f"  and {len(failures) - _SHOWN_FAILURES:,} more")
 
 
 class _Shown:
@@ -159,6 +181,8 @@ class _Shown:
             every = max(total // 5, 1)  # five lines, where there is no bar
             self.progress = Progress(every=every, label="prepare", step_name="file")
             self.progress.start(done, total)
+            if done:
+                self.progress.note(f"going on after {done:,} files that are done already")
         else:
             self.progress.step(done)
 

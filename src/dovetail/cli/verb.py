@@ -48,7 +48,8 @@ def verb(run_flags: Sequence[str] = ()) -> Callable[[Callable[..., None]], Calla
             show_traceback = given.pop("traceback")
             if run_flags:
                 given["flags"] = {name: given.pop(name) for name in run_flags}
-            model = given.get("model", given.get("path"))
+            first = (given.get("words") or [None])[0]
+            model = given.get("model", given.get("path", first))
             with mistakes_shown(model, show_traceback=show_traceback), _importable(model):
                 function(**given)
 

@@ -134,6 +134,21 @@ def prepare(
     return Records(Path(output))
 
 
+def rows_schema(
+    files: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], read: Read
+) -> Schema:
+    """Give the schema that `prepare(files, output, None, read)` would use, and write nothing.
+
+    Args:
+      files: as for `prepare`.
+      read: a reader that says what its rows are.
+
+    Raises:
+      DataError: it does not, or a pattern matches nothing.
+    """
+    return _schema(None, bound(read, find_files(files)))
+
+
 def _schema(schema: Schema | Iterable[Mapping[str, Any]] | None, reader: Read) -> Schema:
     if schema is not None:
         return Schema.from_list(schema)
