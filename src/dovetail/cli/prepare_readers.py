@@ -1,0 +1,235 @@
+"""Which reader and schema `dovetail prepare` uses: those named on the command line come first."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dovetail.errors import DefinitionError, ParamsError
+
+if TYPE_CHECKING:
+    from dovetail.data.schema import Schema
+    from dovetail.definition.definition import Definition
+
+
+def chosen(
+    model: str | None,
+    reader: str | None,
+    options: Sequence[str],
+    schema_file: str | None,
+    classes_from: str | None,
+) -> tuple[Any, Schema | None]:
+    """Return the reader and the schema to give `prepare`; without a schema the reader has one.
+
+    Args:
+      model: a model file, if there is one.
+      reader: the name of a reader, if one is named.
+      options: its options, each as "name=value".
+      schema_file: a file with a schema, which comes before the model's.
+      classes_from: records whose classes number those of the files.
+
+    Raises:
+      DovetailError: these do not go together, or one of them is wrong.
+    """
+    from dovetail.definition.definition import load
+
+    definition = None if model is None else load(model)
+    schema = None if definition is None else definition.schema
+    if schema_file is not None:
+        schema = read_schema(Path(schema_file))
+    if reader is not None:
+        from dovetail.data.readers.by_name import by_name
+
+        given = dict(_option(text) for text in options)
+        if classes_from is not None:
+            given.setdefault("classes", _classes(classes_from))
+        return by_name(reader, schema=schema, **given), schema
+    if options:
+        raise ParamsError("--reader-option is for a reader that --reader names.")
+    assert model is not None
+    assert definition is not None
+    return _of_model(model, definition, schema, classes_from), schema
+
+
+def read_schema(path: Path) -> Schema:
+    """Read a schema from a YAML or JSON file: a list as --show-schema prints it.
+
+    Raises:
+      DataError: there is no such file, or it does not hold a schema.
+    """
+    import yaml
+
+    from dovetail.data.schema import Schema
+    from dovetail.errors import DataError
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"--schema {path} can't be read: {error.strerror}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise DataError(f"--schema {path} is neither YAML nor JSON: {error}.") from error
+    try:
+        return Schema.from_list(content)
+    except DataError as error:
+        raise DataError(f"--schema {path}: {error}") from error
+
+
+@dataclass(frozen=True)
+class ModelFileReader:
+    """Reads a file by a model file's function. What travels to a process is the file's path.
+
+    Args:
+      path: of a Python file with prepare_data_for_a_single_file.
+    """
+
+    path: str
+
+    @property
+    def __name__(self) -> str:
+        return "prepare_data_for_a_single_file"
+
+    @property
+    def identity(self) -> str:
+        """A hash of the model file and of the files beside it that it imports."""
+        return _hash_of(self.path)
+
+    def __call__(self, filename: str) -> Any:
+        """Return the row or rows of one file."""
+        return _prepare_function(self.path)(filename)
+
+
+@dataclass(frozen=True)
+class ModelsOwnReader:
+    """Reads files by what a model file's custom_data_reader makes, anew in each process.
+
+    Args:
+      path: of a Python file with custom_data_reader.
+      files: all names that are going to be read, once they are known.
+    """
+
+    path: str
+    files: tuple[str, ...] | None = field(default=None, repr=False)
+
+    @property
+    def __name__(self) -> str:
+        return "custom_data_reader"
+
+    @property
+    def identity(self) -> str:
+        """A hash of the model file and of the files beside it that it imports."""
+        return _hash_of(self.path)
+
+    @property
+    def schema(self) -> Any:
+        """What the reader says its rows are."""
+        return getattr(self._reader, "schema", None)
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What the reader wants kept beside the rows."""
+        return dict(getattr(self._reader, "metadata", {}))
+
+    def for_files(self, files: Iterable[str]) -> ModelsOwnReader:
+        """Return the reader for these files."""
+        return ModelsOwnReader(self.path, tuple(files))
+
+    def __call__(self, filename: str) -> Any:
+        """Return the row or rows of one file."""
+        return self._reader(filename)
+
+    @property
+    def _reader(self) -> Any:
+        return _custom_reader(self.path, self.files)
+
+
+def _of_model(
+    model: str, definition: Definition, schema: Schema | None, classes_from: str | None
+) -> Any:
+    own = None
+    if definition.custom_data_reader is not None:
+        own = ModelsOwnReader(model)
+    elif definition.prepare_data_for_a_single_file is not None:
+        own = ModelFileReader(model)
+    if schema is None and not isinstance(own, ModelsOwnReader):
+        raise DefinitionError(
+            f"{model} has no data_schema(), so Dovetail can't know what to store. Add one: it "
+            'returns a list such as [{"name": "image", "shape": [8, 8], "dtype": "uint8"}].'
+        )
+    if own is None:
+        from dovetail.data.readers.image_folder import ImageFolder
+
+        assert schema is not None
+        return ImageFolder(schema, None if classes_from is None else _classes(classes_from))
+    if classes_from is not None:
+        raise ParamsError(
+            f"--classes-from numbers the classes of image folders, but {model} reads its files "
+            f"itself, by {own.__name__}. Leave one of them out."
+        )
+    return own
+
+
+def _classes(records: str) -> list[str]:
+    from dovetail.data.records import Records
+
+    classes = Records(records).metadata.get("classes")
+    if classes is None:
+        raise ParamsError(
+            f"--classes-from {records}: these records hold no names of classes, because "
+            "their folders are named by numbers, or because a model file read them."
+        )
+    return classes
+
+
+def _option(text: str) -> tuple[str, Any]:
+    """Read "name=value"; the value is JSON where it can be, else text."""
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise ParamsError(f"--reader-option takes NAME=VALUE, such as label=kind; got '{text}'.")
+    words = {"True": True, "False": False, "None": None}
+    try:
+        read = words[value] if value in words else json.loads(value)
+    except ValueError:
+        read = value
+    return name.strip().replace("-", "_"), read
+
+
+@cache
+def _prepare_function(path: str) -> Callable[[str], Any]:
+    """Load a model file once in each process."""
+    function = _loaded(path).prepare_data_for_a_single_file
+    assert function is not None
+    return function
+
+
+@cache
+def _custom_reader(path: str, files: tuple[str, ...] | None) -> Any:
+    from dovetail.data.readers.reader import bound
+
+    definition = _loaded(path)
+    assert definition.custom_data_reader is not None
+    reader = definition.custom_data_reader(definition.params)
+    return reader if files is None else bound(reader, files)
+
+
+def _loaded(path: str) -> Definition:
+    from dovetail.definition.definition import load
+
+    folder = os.path.dirname(os.path.abspath(path))
+    if folder not in sys.path:
+        sys.path.insert(0, folder)  # its functions may import what lies beside it
+    return load(path)
+
+
+def _hash_of(path: str) -> str:
+    from dovetail.definition.source import local_files
+
+    return hashlib.sha256(
+        b"".join(hashlib.sha256(p.read_bytes()).digest() for p in local_files(Path(path)))
+    ).hexdigest()
