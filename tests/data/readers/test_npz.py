@@ -34,7 +34,6 @@ def archive(path: Path, members: dict[str, bytes], *, deflate: bool = False) -> 
 
 def rows(reader: Npz, name: str) -> list[dict[str, Any]]:
     bound = reader.for_files([name])
-    assert isinstance(bound, Npz)
     assert bound.schema is not None
     return [bound.schema.convert(row, name) for row in bound(name)]
 
@@ -48,7 +47,7 @@ def test_arrays_become_fields_by_their_names(tmp_path: Path, deflate: bool) -> N
     name = archive(tmp_path / "a.npz", members, deflate=deflate)
     reader = Npz().for_files([name])
     fields = [Field("x", (2,), "float32"), Field("label", (), "int16"), Field("word", (), "string")]
-    assert reader.schema == Schema(fields)  # type: ignore[attr-defined]
+    assert reader.schema == Schema(fields)
     found = rows(Npz(), name)
     assert [row["x"].tolist() for row in found] == [[1, 2], [3, 4]]
     assert [row["label"] for row in found] == [-5, 300]
@@ -170,6 +169,19 @@ def test_files_that_hold_no_array_are_refused(tmp_path: Path) -> None:
         rows(Npz(), path.as_posix())
     with pytest.raises(DataError, match="No such file"):
         rows(Npz(), "nothing.npz")
+
+
+def test_a_damaged_file_does_not_keep_the_schema_of_the_others_from_being_told(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "0.npy").write_bytes(b"hello")
+    np.save(tmp_path / "1.npy", X)
+    names = [(tmp_path / name).as_posix() for name in ("0.npy", "1.npy")]
+    assert Npz().for_files(names).schema == Schema([Field("arr_0", (3,), "float32")])
+    with pytest.raises(DataError, match=r"0\.npy"):
+        Npz().for_files(names[:1])
+    records = prepare(names, tmp_path / "out", None, Npz(), workers=1, on_error="skip")
+    assert np.array_equal(records.gather(np.arange(4))["arr_0"], X)
 
 
 def test_wishes_that_make_no_sense_are_refused() -> None:

@@ -55,12 +55,21 @@ def tell_image(names: Sequence[str]) -> Field:
       all are greyscale and else three; bytes, which keep the images encoded, where sizes differ.
 
     Raises:
-      DataError: naming the file, if its header can't be read, or there is none.
+      DataError: naming the first file, if no header can be read, or there is no file. One that
+        can't be read beside others that can is left for when all are read.
     """
     if not names:
         raise DataError("There is no image to tell a schema from.")
     looked_at = names[:: max(1, -(-len(names) // _LOOKED_AT))]
-    shapes = {image_shape(name) for name in looked_at}
+    shapes: set[tuple[int, int, int]] = set()
+    failed: DataError | None = None
+    for name in looked_at:
+        try:
+            shapes.add(image_shape(name))
+        except DataError as error:
+            failed = failed or error
+    if failed is not None and not shapes:
+        raise failed
     if len({shape[:2] for shape in shapes}) > 1:
         return Field("image", (), "bytes")
     height, width, _ = next(iter(shapes))

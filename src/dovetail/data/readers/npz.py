@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from dovetail.data.readers.reader import Reader
 from dovetail.data.schema import Field, Schema
 from dovetail.errors import DataError, nearest
 
@@ -51,20 +50,27 @@ class Npz:
         object.__setattr__(self, "arrays", None if arrays is None else dict(arrays))
         object.__setattr__(self, "schema", None)
 
-    def for_files(self, names: Iterable[str]) -> Reader:
-        """Return this reader with the schema that the first file's arrays have.
+    def for_files(self, names: Iterable[str]) -> Npz:
+        """Return this reader with the schema that the arrays of the first file have.
 
         Args:
-          names: files that are going to be read.
+          names: files that are going to be read; one that can't be is passed over here.
 
         Raises:
-          DataError: the first file can't be read, or has not the arrays.
+          DataError: no file can be read and has the arrays; that of the first.
         """
-        first = next(iter(names))
-        made = Npz(self.arrays)
-        fields = [_field(name, array, first) for name, array in self._open(first).items()]
-        object.__setattr__(made, "schema", Schema(fields))
-        return made
+        failed: DataError | None = None
+        for filename in names:
+            try:
+                columns = self._open(filename)
+                fields = [_field(name, array, filename) for name, array in columns.items()]
+            except DataError as error:
+                failed = failed or error
+                continue
+            made = Npz(self.arrays)
+            object.__setattr__(made, "schema", Schema(fields))
+            return made
+        raise failed or DataError("There is no file to tell a schema from.")
 
     def __call__(self, filename: str) -> Iterator[dict[str, Any]]:
         """Yield the rows of one file.

@@ -86,8 +86,9 @@ class TFRecord:
           names: files that are going to be read.
 
         Raises:
-          DataError: naming the file: it can't be read, or a feature is asked for that no example
-            has; or no file has a record.
+          DataError: naming the file: no file can be read, or a feature is asked for that no
+            example has; or no file has a record. A file that can't be read beside others that can
+            is passed over here.
         """
         if self.schema is not None:
             return self
@@ -176,21 +177,21 @@ def _tell_schema(names: list[str], reader: TFRecord) -> Schema:
     kinds: dict[str, set[str]] = {}
     counts: dict[str, list[int]] = {}
     examples = 0
+    failed: DataError | None = None
     for name in names[:: max(1, -(-len(names) // _FILES))]:
-        messages = read_records(name, reader.compression)
-        for number, message in enumerate(itertools.islice(messages, _RECORDS)):
-            try:
-                example = parse_example(message)
-            except DataError as error:
-                raise DataError(f"{name}, record {number}: {error}") from error
-            examples += 1
-            for feature, values in example.items():
-                kinds.setdefault(feature, set()).add(
-                    "bytes" if isinstance(values, list) else values.dtype.name
-                )
-                counts.setdefault(feature, []).append(len(values))
+        try:
+            for example in itertools.islice(_examples(name, reader.compression), _RECORDS):
+                examples += 1
+                for feature, values in example.items():
+                    kind = "bytes" if isinstance(values, list) else values.dtype.name
+                    kinds.setdefault(feature, set()).add(kind)
+                    counts.setdefault(feature, []).append(len(values))
+        except DataError as error:
+            failed = failed or error
     if not kinds:
-        raise DataError(f"None of {names[:_FILES]} has an example with features to tell a schema.")
+        raise failed or DataError(
+            f"None of {names[:_FILES]} has an example with features to tell a schema from."
+        )
     for feature in reader.features or ():
         if feature not in kinds:
             known = sorted(kinds)
@@ -202,6 +203,14 @@ def _tell_schema(names: list[str], reader: TFRecord) -> Schema:
         _tell_field(feature, kinds[feature], counts[feature], examples)
         for feature in reader.features or sorted(kinds)
     )
+
+
+def _examples(name: str, compression: Compression) -> Iterator[dict[str, FeatureValues]]:
+    for number, message in enumerate(read_records(name, compression)):
+        try:
+            yield parse_example(message)
+        except DataError as error:
+            raise DataError(f"{name}, record {number}: {error}") from error
 
 
 def _tell_field(name: str, kinds: set[str], counts: list[int], examples: int) -> Field:
