@@ -89,8 +89,8 @@ def test_the_other_data_set_is_told_by_the_size(tmp_path: Path) -> None:
     save(path, [[1, 1]] * 2)
     with pytest.raises(DataError, match="That is 2 rows of CIFAR-100"):
         list(Cifar10()(path.as_posix()))
-    save(path, [[1]] * 2)
-    with pytest.raises(DataError, match="That is 2 rows of CIFAR-10:"):
+    save(path, [[1]] * 300)
+    with pytest.raises(DataError, match="That is 300 rows of CIFAR-10:"):
         list(Cifar100()(path.as_posix()))
 
 

@@ -46,10 +46,11 @@ def read_batches(filename: str, classes: tuple[int, ...]) -> Iterator[tuple[np.n
                 )
             whole, rest = divmod(len(data), size)
             if rest:
-                _refuse_size(filename, done * size + len(data), size)
+                _check_size(filename, size)
             rows = np.frombuffer(data, np.uint8).reshape(whole, size)
             labels = rows[:, : len(classes)]
             if (wrong := np.argwhere(labels >= classes)).size:
+                _check_size(filename, size)  # says more, where it is of the other data set
                 row, column = (int(index) for index in wrong[0])
                 raise DataError(
                     f"{filename}, row {done + row}: the label {labels[row, column]} is none of the "
@@ -62,12 +63,13 @@ def read_batches(filename: str, classes: tuple[int, ...]) -> Iterator[tuple[np.n
         raise DataError(f"{filename}: the file is empty.")
 
 
-def _refuse_size(filename: str, at_least: int, size: int) -> None:
+def _check_size(filename: str, size: int) -> None:
+    total = 0
     with open_binary(filename) as stream:
-        total = at_least
-        stream.seek(at_least)
         while piece := stream.read(1 << 20):
             total += len(piece)
+    if total % size == 0:
+        return
     other, name = {3073: (3074, "CIFAR-100"), 3074: (3073, "CIFAR-10")}[size]
     cure = "It is cut, or of another format: get it again."
     if total % other == 0:
