@@ -92,6 +92,19 @@ def test_rows_in_no_shard_yet_are_kept_too(
     assert read.files == [f"files/{number}.txt" for number in range(8, 12)]
 
 
+@pytest.mark.parametrize("compression", ["lz4", "zstd"])
+def test_compressed_shards_are_gone_on_from_too(
+    files: Path, compression: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resume, "_SECONDS", 0.0)
+    run(Read(), "whole", compression=compression)
+    stopped("/8.txt", compression=compression)
+    read = Read()
+    run(read, compression=compression)
+    assert contents("out") == contents("whole")
+    assert read.files[0] != "files/0.txt"
+
+
 def test_many_stops_one_after_another_end_with_the_same_bytes(
     whole: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,7 +19,7 @@ def prepare(
     words: Annotated[
         list[str],
         typer.Argument(
-            metavar="[MODEL] GLOB...",
+            metavar="[MODEL] GLOB",
             help="A model file, which --reader can do without; then files, or patterns of them "
             "in quotes: 'images/train/*/*.png', 'data/**/*.csv'.",
         ),
@@ -69,6 +69,14 @@ def prepare(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the records that are there.")
     ] = False,
+    compression: Annotated[
+        str | None,
+        typer.Option(
+            "--compression",
+            metavar="lz4|zstd",
+            help="Store compressed: smaller, and slower to read. Not for speed.",
+        ),
+    ] = None,
     classes_from: Annotated[
         str | None,
         typer.Option(
@@ -80,11 +88,11 @@ def prepare(
 ) -> None:
     """Read files into records, in several processes.
 
-    A --reader reads them, or the model file's custom_data_reader or
-    prepare_data_for_a_single_file. Without any, files are images in one folder per class. What is
-    kept of them is what --schema says, or the model file's data_schema, or the reader itself.
+    They are read by --reader, or by the model file's custom_data_reader or
+    prepare_data_for_a_single_file; else they are images, a folder a class.
+    What is kept is as --schema says, or data_schema, or the reader.
 
-    Killed, it goes on where it was when the same command is given again.
+    Killed, it goes on from there when the same command is given again.
 
     Example:
         dovetail prepare digits.py 'demo/digits/train/*/*.png' --output demo/new
@@ -111,6 +119,7 @@ def prepare(
             workers=workers,
             overwrite=overwrite,
             on_error=on_error,
+            compression=compression,
             progress=progress,
         )
     _show_result(output)

@@ -45,6 +45,7 @@ def prepare(
     overwrite: bool = False,
     on_error: str | int = "stop",
     shard_bytes: int = 64 << 20,
+    compression: str | None = None,
     progress: Callable[[int, int], None] | None = None,
     metadata: Mapping[str, Any] | None = None,
 ) -> Records:
@@ -72,6 +73,7 @@ def prepare(
         is left out no row is kept; `failed.jsonl` beside the manifest says which and why, see
         `read_failures`.
       shard_bytes: about how large a shard's file grows before the next begins.
+      compression: "lz4" or "zstd", which makes reading slower; see `RecordWriter`.
       progress: called with the number of files done and of all files, first with 0.
       metadata: kept with the records, beside the reader's own.
 
@@ -106,7 +108,7 @@ def prepare(
         reader = bound(read, names)
         job = Job(reader, _schema(schema, reader), goes_on=allowed != 0)
         kept = {**metadata_of(reader), **(metadata or {})}
-        settings = {"metadata": kept, "shard_bytes": shard_bytes}
+        settings = {"metadata": kept, "shard_bytes": shard_bytes, "compression": compression}
         log = WorkLog(aside, job_identity(names, reader, job.schema, settings))
         if log.changed:
             warnings.warn(
@@ -115,7 +117,12 @@ def prepare(
                 stacklevel=2,
             )
         writer = RecordWriter(
-            aside.directory, job.schema, metadata=kept, shard_bytes=shard_bytes, aside=aside
+            aside.directory,
+            job.schema,
+            metadata=kept,
+            shard_bytes=shard_bytes,
+            compression=compression,
+            aside=aside,
         )
         log.follow(writer)
         _check_failures(log.failures, allowed)
