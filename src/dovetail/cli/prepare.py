@@ -50,7 +50,7 @@ def prepare(
     ] = None,
     show_schema: Annotated[
         bool,
-        typer.Option("--show-schema", help="Print what would be stored, as JSON, and stop."),
+        typer.Option("--show-schema", help="Print what would be stored, as YAML, and stop."),
     ] = False,
     on_error: Annotated[
         str,
@@ -144,12 +144,11 @@ def split_words(words: list[str], reader: str | None) -> tuple[str | None, list[
 
 
 def _show_schema(files: list[str], read: Any, stored: Any) -> None:
-    from dovetail.cli.show import say, to_json
+    from dovetail.cli.show import say
     from dovetail.data.prepare import rows_schema
+    from dovetail.data.schema_file import to_yaml
 
-    if stored is None:
-        stored = rows_schema(files, read)
-    say("[\n" + ",\n".join(f"  {to_json(entry)}" for entry in stored.to_list()) + "\n]")
+    say(to_yaml(rows_schema(files, read) if stored is None else stored).rstrip())
 
 
 def _show_result(output: str) -> None:

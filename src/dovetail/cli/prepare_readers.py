@@ -64,21 +64,15 @@ def read_schema(path: Path) -> Schema:
     Raises:
       DataError: there is no such file, or it does not hold a schema.
     """
-    import yaml
-
-    from dovetail.data.schema import Schema
+    from dovetail.data.schema_file import from_yaml
     from dovetail.errors import DataError
 
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"--schema {path} can't be read: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DataError(f"--schema {path} is neither YAML nor JSON: {error}.") from error
-    try:
-        return Schema.from_list(content)
-    except DataError as error:
-        raise DataError(f"--schema {path}: {error}") from error
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise DataError(f"--schema {path} can't be read: {why}.") from error
+    return from_yaml(text, f"--schema {path}")
 
 
 @dataclass(frozen=True)
