@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -83,6 +84,11 @@ class FixedColumn:
             self._shards.touch(begin, begin + self._row_bytes)
         return self._rows[at].view(self._dtype).reshape(len(rows), *self._sizes)
 
+    def spans(self, rows: np.ndarray, shard: np.ndarray | int) -> tuple[np.ndarray, np.ndarray]:
+        """Say where in the mapped bytes some rows lie: their begins and ends."""
+        begin = (rows * self._stride + self._bias[shard]) * self._unit
+        return begin, begin + self._row_bytes
+
     def rows_at(self, shard: int, begin: int, end: int, rows: int) -> tuple[int, int] | None:
         """Say which rows of a shard have bytes between two places of its file: first and last."""
         return _span(int(self._in_file[shard]), self._row_bytes, begin, end, rows)
@@ -119,6 +125,15 @@ class VaryingColumn:
             return values
         shapes = self._shapes(at[:, -1], within)
         return [value.reshape(shape) for value, shape in zip(values, shapes, strict=True)]
+
+    def spans(self, rows: np.ndarray, shard: np.ndarray | int) -> tuple[np.ndarray, np.ndarray]:
+        """Say where in the mapped bytes some rows' values lie; this reads their offsets."""
+        at = np.broadcast_to(self._at[shard], (len(rows), self._at.shape[1]))
+        within = rows - self._first_rows[shard]
+        begin, end = self._offsets(at[:, 0], within, within + 1)
+        if self._levels == 2:  # of lists of text: where each text begins
+            return at[:, 1] + begin * 8, at[:, 1] + (end + 1) * 8
+        return at[:, 1] + begin * self._item_bytes, at[:, 1] + end * self._item_bytes
 
     def rows_at(self, shard: int, begin: int, end: int, rows: int) -> tuple[int, int] | None:
         """Say which rows of a shard have bytes between two places of its file: first and last."""
@@ -175,6 +190,35 @@ class VaryingColumn:
         begin = at + within * dims * 8
         self._shards.touch(begin, begin + dims * 8)
         return self._longs[begin[:, None] // 8 + np.arange(dims)].tolist()
+
+
+def assembled(
+    count: int, pieces: Iterable[tuple[np.ndarray, Mapping[str, Column]]]
+) -> dict[str, Column]:
+    """Put columns together whose rows were gathered in pieces.
+
+    Args:
+      count: how many rows there are in all, each in one piece.
+      pieces: which rows, int64, and their columns.
+
+    >>> one, other = (np.array([2, 0]), {"x": np.array([7, 5])}), (np.array([1]), {"x": [6]})
+    >>> assembled(3, [one, other])["x"]
+    array([5, 6, 7])
+    """
+    whole: dict[str, Column] = {}
+    for at, columns in pieces:
+        for name, part in columns.items():
+            column = whole.get(name)
+            if column is None:
+                fixed = isinstance(part, np.ndarray)
+                empty = np.empty((count, *part.shape[1:]), part.dtype) if fixed else [None] * count
+                column = whole[name] = empty
+            if isinstance(column, np.ndarray):
+                column[at] = part
+            else:
+                for place, value in zip(at.tolist(), part, strict=True):
+                    column[place] = value
+    return whole
 
 
 def _span(start: int, stride: int, begin: int, end: int, rows: int) -> tuple[int, int] | None:

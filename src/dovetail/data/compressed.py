@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pyarrow as pa
 
-from dovetail.data.columns import Column, FixedColumn, VaryingColumn
+from dovetail.data.columns import Column, FixedColumn, VaryingColumn, assembled
 from dovetail.data.layout import arrow_schema, buffers
 from dovetail.data.manifest import Shard
 from dovetail.data.schema import Schema
@@ -70,20 +70,13 @@ class CompressedRows:
         block = np.searchsorted(self._ends, rows, "right")
         order = np.argsort(block, kind="stable")  # so that each block is met once
         cuts = np.flatnonzero(np.diff(block[order])) + 1
-        gathered: dict[str, Column] = {}
+        pieces: list[tuple[np.ndarray, dict[str, Column]]] = []
         for at in np.split(order, cuts):
             number = int(block[at[0]])
             columns = self._block(number)
             within = rows[at] - self._first[number]
-            for name in names:
-                part = columns[name].gather(within, 0)
-                if isinstance(part, np.ndarray):
-                    if name not in gathered:
-                        gathered[name] = np.empty((len(rows), *part.shape[1:]), part.dtype)
-                else:
-                    gathered.setdefault(name, [None] * len(rows))
-                _put(gathered[name], at, part)
-        return gathered
+            pieces.append((at, {name: columns[name].gather(within, 0) for name in names}))
+        return assembled(len(rows), pieces)
 
     def rows_at(self, shard: int, begin: int, end: int, rows: int) -> tuple[int, int] | None:
         """Say which rows of a shard have bytes between two places of its file: first and last."""
@@ -128,14 +121,6 @@ class CompressedRows:
             raise DamagedBlockError(shard, begin, end) from None
         block = _Block(batch, self._schema)
         return block.columns, block.memory.nbytes
-
-
-def _put(column: Column, at: np.ndarray, part: Column) -> None:
-    if isinstance(column, np.ndarray):
-        column[at] = part
-        return
-    for place, value in zip(at.tolist(), part, strict=True):
-        column[place] = value
 
 
 class _Block:

@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from dovetail.data.order import batch_indices, share
-from dovetail.data.prefetch import Direct, Prefetched, prefetch
+from dovetail.data.mixing import Mixed
+from dovetail.data.order import share
+from dovetail.data.prefetch import Direct, Prefetched, WhereSlow, prefetch
+from dovetail.data.read_ahead import ReadAhead
 from dovetail.data.records import Records
 from dovetail.data.rows import Rows
 from dovetail.errors import DataError, DovetailError
@@ -51,7 +53,8 @@ class RecordFeed:
         and the others, in a dict, the features.
       start: how many examples were used before; a resumed run gives its position.
       stop: the position at which to end; None goes on for ever.
-      prefetch: how many batches are made ahead, in a thread.
+      prefetch: how many batches are made ahead, in a thread; without input_fn the thread is there
+        only while batches are slow to read. 0: each is made when it is asked for.
       worker, workers: which share of each batch to read, of how many; see `order.share`. A worker
         without a share, as a last batch may be too short for all, gets features None.
 
@@ -75,7 +78,7 @@ class RecordFeed:
 
     def __init__(
         self,
-        records: Records,
+        records: Records | Mixed,
         batch_size: int,
         *,
         seed: int = 0,
@@ -106,24 +109,30 @@ class RecordFeed:
         self.worker = worker
         self.workers = workers
 
-    def __iter__(self) -> Prefetched[Fed] | Direct[Fed]:
+    def __iter__(self) -> Prefetched[Fed] | WhereSlow[Fed] | Direct[Fed]:
+        if self.input_fn is None and self.prefetch:
+            return WhereSlow(self._batches(), self.prefetch)
         return prefetch(self._batches(), self.prefetch)
 
     def examples(self, start: int, count: int) -> np.ndarray:
         """Say which records some positions of the run are: int64 [count], rows of `records`."""
-        return batch_indices(self.seed, len(self.records), start, count, self.shuffle)
+        return self.records.examples(self.seed, start, count, self.shuffle)
 
     def _batches(self) -> Iterator[Fed]:
         position = self.start
         ordered = self.examples(position, 0)
+        ahead = ReadAhead(
+            self.records, self.batch_size, *share(self.batch_size, self.worker, self.workers)
+        )
         while self.stop is None or position < self.stop:
             count = self.batch_size
             if self.stop is not None:
                 count = min(count, self.stop - position)
-            if len(ordered) < count:
+            if len(ordered) < count + ahead.rows:
                 more = max(_ORDERED_AT_ONCE, count)
                 ordered = np.concatenate([ordered, self.examples(position + len(ordered), more)])
             chosen, ordered = ordered[:count], ordered[count:]
+            ahead.advance(ordered if self.stop is None else ordered[: self.stop - position - count])
             begin, end = share(count, self.worker, self.workers)
             features, labels = self._batch(chosen[begin:end], position + begin)
             position += count
@@ -147,9 +156,9 @@ class RecordFeed:
                 f"({frame.filename}, line {frame.lineno}). Its batch: {self._said(chosen)}"
             ) from error
         if isinstance(made, tuple | list) and len(made) == 2:
-            return as_tensors(made[0]), as_tensors(made[1])
+            return as_tensors(made[0], "input_fn's features"), as_tensors(made[1], "its labels")
         if isinstance(made, Mapping | np.ndarray | torch.Tensor):
-            return as_tensors(made), None
+            return as_tensors(made, "input_fn's features"), None
         raise DataError(
             "input_fn(records) must return (features, labels), or features alone, as arrays, "
             f"tensors or dicts of them; got {type(made).__name__}."
@@ -182,29 +191,45 @@ def split_labels(columns: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
     return tensors, next(iter(labels.values())) if len(labels) == 1 else labels or None
 
 
-def as_tensors(value: Any) -> Any:
+def as_tensors(value: Any, what: str = "the batch") -> Any:
     """Turn arrays into tensors, sharing memory; within dicts, lists and tuples too.
 
     Args:
       value: an array, a number, a dict, list or tuple of them, or anything else (text, tensors,
         None), which stays as it is. A list or tuple of numbers becomes one tensor.
+      what: names the value, for messages.
+
+    Raises:
+      DataError: if an array's dtype is none of torch's.
 
     >>> as_tensors({"x": np.ones(2, np.float32), "name": ["a", "b"]})
     {'x': tensor([1., 1.]), 'name': ['a', 'b']}
     """
     if isinstance(value, np.ndarray):
-        if value.dtype == object or value.dtype.kind in "US":
-            return value.tolist()
-        if not value.flags.writeable or any(stride < 0 for stride in value.strides):
-            value = value.copy()  # torch has no tensors that are read-only or run backwards
-        return torch.from_numpy(value)
+        return _as_tensor(value, what)
     if isinstance(value, Mapping):
-        return {name: as_tensors(item) for name, item in value.items()}
+        return {name: as_tensors(item, f"{what}['{name}']") for name, item in value.items()}
     if isinstance(value, np.generic):
-        return torch.from_numpy(np.asarray(value))
+        return _as_tensor(np.asarray(value), what)
     if isinstance(value, list | tuple):
         if value and all(isinstance(item, bool | int | float | np.generic) for item in value):
-            return torch.from_numpy(np.asarray(value))
-        items = [as_tensors(item) for item in value]
+            return _as_tensor(np.asarray(value), what)
+        items = [as_tensors(item, f"{what}[{at}]") for at, item in enumerate(value)]
         return items if isinstance(value, list) else tuple(items)
     return value
+
+
+def _as_tensor(array: np.ndarray, what: str) -> Any:
+    if array.dtype == object or array.dtype.kind in "US":
+        return array.tolist()
+    # What torch has no tensors for: what is read-only, runs backwards, or lies or reads otherwise.
+    steps = [stride < 0 or stride % array.itemsize for stride in array.strides]
+    if not array.flags.writeable or not array.dtype.isnative or any(steps):
+        array = array.astype(array.dtype.newbyteorder("="))
+    try:
+        return torch.from_numpy(array)
+    except TypeError as error:
+        raise DataError(
+            f"{what}: torch has no tensors of {array.dtype}. Convert the array to a dtype of "
+            "torch's, such as float32 or int64."
+        ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import hashlib
 import os
@@ -15,6 +16,7 @@ from dovetail.data.columns import Column, FixedColumn, VaryingColumn
 from dovetail.data.compressed import CompressedRows
 from dovetail.data.damage import Placed, damaged_place
 from dovetail.data.manifest import CURE, Manifest, read_manifest
+from dovetail.data.order import batch_indices
 from dovetail.data.rows import Rows
 from dovetail.data.schema import Schema
 from dovetail.data.shards import DamagedBlockError, Shards
@@ -136,6 +138,44 @@ class Records:
             return {name: self._columns[name].gather(rows, shard) for name in names}
         except DamagedBlockError as damage:
             raise self._damage(damage) from None
+
+    def examples(self, seed: int, start: int, count: int, shuffle: bool = True) -> np.ndarray:
+        """Give the rows at some positions of a run, int64 [count]; see `order.batch_indices`.
+
+        Args:
+          seed: which orders.
+          start: the first position, in examples since the run's beginning.
+          count: how many positions.
+          shuffle: whether each epoch has an order of its own.
+        """
+        return batch_indices(seed, self._length, start, count, shuffle)
+
+    def will_need(self, indices: Indices) -> None:
+        """Have rows read from disk that are needed soon, without waiting for them.
+
+        Nothing is done where all was read in this process and fits in memory.
+
+        Args:
+          indices: int [n], rows of these records.
+        """
+        rows = np.asarray(indices, np.int64)
+        if not self._shards.reads_ahead or not len(rows):
+            return
+        if self._selected is not None:
+            rows = self._selected[rows]
+        if self._compressed is not None:
+            self._shards.will_need(*self._compressed.spans(rows))
+            return
+        shard = np.searchsorted(self._shard_ends, rows, "right")
+        for column in self._columns.values():
+            # Damage to offsets is for `gather` to report, if these rows are ever asked for.
+            with contextlib.suppress(DamagedBlockError):
+                self._shards.will_need(*column.spans(rows, shard))
+
+    @property
+    def row_bytes(self) -> int:
+        """About how many bytes of a file one row takes."""
+        return -(-self.manifest.bytes // max(self.manifest.rows, 1))
 
     def rows(self, indices: Indices, *, seed: int = 0, epoch: int | np.ndarray = 0) -> Rows:
         """Copy some rows out, as `input_fn(records)` takes them.

@@ -7,6 +7,7 @@ every mapping, a file that is cut short while it is in use ends the process.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import mmap
 import os
@@ -20,7 +21,9 @@ from dovetail.data.manifest import BLOCK_BYTES, CURE, Shard
 from dovetail.errors import DataError
 
 _BLOCK_SHIFT = BLOCK_BYTES.bit_length() - 1
+_PAGE = mmap.PAGESIZE
 _MAP_FIXED = 0x10  # the same on Linux and macOS; Python's mmap module does not have it
+_WILL_NEED = 3  # of madvise, the same on both
 
 
 class DamagedBlockError(Exception):
@@ -50,6 +53,7 @@ class Shards:
       memory: every byte, uint8; not to be written to, nor given to a user.
       starts: int64, where in `memory` each shard begins.
       unchecked: how many blocks were not touched yet; at 0, `touch` costs nothing.
+      larger_than_memory: whether they may not stay in memory, once they were read.
     """
 
     def __init__(self, directory: Path, shards: tuple[Shard, ...]) -> None:
@@ -63,6 +67,7 @@ class Shards:
         assert len(self._checksums) == blocks.sum()
         self._checked = np.zeros(len(self._checksums), bool)
         self.unchecked = len(self._checked)
+        self.larger_than_memory = len(self.memory) > memory_bytes() // 2
 
     def touch(self, begin: np.ndarray, end: np.ndarray) -> None:
         """Check the blocks of some ranges of `memory` that were not checked before.
@@ -89,6 +94,38 @@ class Shards:
         for block in wanted[~self._checked[wanted]].tolist():
             self._check(block)
         self.unchecked = int(np.count_nonzero(~self._checked))
+
+    @property
+    def reads_ahead(self) -> bool:
+        """Whether asking for bytes ahead may help: not all were read, or not all stay in memory."""
+        return self.unchecked > 0 or self.larger_than_memory
+
+    def will_need(self, begin: np.ndarray, end: np.ndarray) -> None:
+        """Have the operating system read some ranges of `memory`, without waiting for it.
+
+        Args:
+          begin, end: int64, the ranges' bounds; a range may be empty. Of a block that was not
+            checked all is asked for, since checking it takes all; of others the pages, if the
+            shards may not stay in memory.
+        """
+        full = begin < end
+        begin, end = begin[full], end[full]
+        if not len(begin):
+            return
+        first, last = begin >> _BLOCK_SHIFT, (end - 1) >> _BLOCK_SHIFT
+        fresh = ~(self._checked[first] & self._checked[last])
+        begin = np.where(fresh, first << _BLOCK_SHIFT, begin // _PAGE * _PAGE)
+        end = np.where(fresh, (last + 1) << _BLOCK_SHIFT, end)
+        wanted = np.ones(len(begin), bool) if self.larger_than_memory else fresh
+        begin, end = begin[wanted], np.minimum(end[wanted], len(self.memory))
+        order = np.argsort(begin)
+        base = self.memory.ctypes.data
+        reached = 0
+        for low, high in zip(begin[order].tolist(), end[order].tolist(), strict=True):
+            low = max(low, reached)
+            if low < high:
+                _advise(base + low, high - low)
+                reached = -(-high // _PAGE) * _PAGE
 
     def touch_bounds(self) -> None:
         """Check each shard's first and last block, where Arrow keeps what describes the file."""
@@ -125,7 +162,7 @@ def _map(directory: Path, shards: tuple[Shard, ...], starts: np.ndarray, size: i
     base = _mmap(None, size, 0, mmap.MAP_PRIVATE | mmap.MAP_ANON, -1)
     holder = (ctypes.c_uint8 * size).from_address(base)
     # The range goes with the last array over it. Not at exit, when threads may still be reading.
-    weakref.finalize(holder, _libc().munmap, base, size).atexit = False
+    weakref.finalize(holder, _LIBC.munmap, base, size).atexit = False
     for shard, start in zip(shards, starts.tolist(), strict=True):
         path = directory / shard.file
         try:
@@ -150,17 +187,37 @@ def _map(directory: Path, shards: tuple[Shard, ...], starts: np.ndarray, size: i
     return memory
 
 
+def memory_bytes() -> int:
+    """How much memory this process may use, in bytes: the machine's, or its container's."""
+    found = [os.sysconf("SC_PHYS_PAGES") * _PAGE]
+    for limit in (
+        Path("/sys/fs/cgroup/memory.max"),
+        Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+    ):
+        with contextlib.suppress(OSError, ValueError):  # none, or "max"
+            found.append(int(limit.read_text()))
+    return min(found)
+
+
+def _advise(address: int, size: int) -> None:
+    _LIBC.madvise(address, size, _WILL_NEED)  # advice: if it is not taken, nothing is lost
+
+
 def _libc() -> ctypes.CDLL:
     libc = ctypes.CDLL(None, use_errno=True)
     address, size, number = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
     libc.mmap.restype = address
     libc.mmap.argtypes = (address, size, number, number, number, ctypes.c_int64)
     libc.munmap.argtypes = (address, size)
+    libc.madvise.argtypes = (address, size, number)
     return libc
 
 
+_LIBC = _libc()
+
+
 def _mmap(address: int | None, size: int, protection: int, flags: int, handle: int) -> int:
-    found = _libc().mmap(address, size, protection, flags, handle, 0)
+    found = _LIBC.mmap(address, size, protection, flags, handle, 0)
     if found is None or found == ctypes.c_void_p(-1).value:
         code = ctypes.get_errno()
         raise OSError(code, f"mapping {size} bytes: {os.strerror(code)}")

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from dovetail.data.feed import LABELS, Fed, RecordFeed, as_tensors
-from dovetail.data.order import batch_indices
+from dovetail.data.mixing import Mixed
 from dovetail.data.records import Records
 from dovetail.definition.definition import Definition
 from dovetail.definition.modes import ModeKeys
@@ -65,7 +65,7 @@ class RecordInput:
 
     def __init__(
         self,
-        records: Records,
+        records: Records | Mixed,
         *,
         batch_size: int,
         input_fn: Callable[..., Any] | None = None,
@@ -78,7 +78,7 @@ class RecordInput:
     ) -> None:
         if limit is not None and limit < len(records):
             # As stored, the first are often all of one class.
-            records = records.select(batch_indices(seed, len(records), 0, limit))
+            records = records.select(records.examples(seed, 0, limit))
         self.records = records
         self.name = f"records {records.path}"
         self.batch_size = batch_size
@@ -118,7 +118,7 @@ class RecordInput:
         )
 
     def describe(self, position: int, count: int) -> str:
-        rows = batch_indices(self.seed, len(self.records), position, count, self.shuffle)
+        rows = self.records.examples(self.seed, position, count, self.shuffle)
         more = f" and {count - _SHOWN} more" if count > _SHOWN else ""
         return f"rows {', '.join(map(str, rows[:_SHOWN]))}{more} of {self.records.path}"
 
@@ -203,13 +203,13 @@ def open_input(
     """
     offered = {"params": params, "mode": mode, "config": config}
     name = "input_fn"
-    if callable(source) and not isinstance(source, (str, Path, Records)):
+    if callable(source) and not isinstance(source, (str, Path, Records, Mixed)):
         matched = Matched(source, ("params", "mode", "config"), what="input_fn")
         name = f"input_fn {where(source)}"
         source = matched(offered)
     if isinstance(source, (str, Path)):
         source = Records(source)
-    if isinstance(source, Records):
+    if isinstance(source, (Records, Mixed)):
         return _record_input(
             source,
             definition,
