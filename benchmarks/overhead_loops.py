@@ -96,7 +96,8 @@ def _work(
         given = checked()
         value = x[:4096]
         for number in range(0, len(given), 2):
-            value = value @ given[number].T + given[number + 1]
+            weight, bias = (array.astype(np.float64) for array in given[number : number + 2])
+            value = value @ weight.T + bias
             if number + 2 < len(given):
                 value = np.maximum(value, 0)
         value = value - value.max(1, keepdims=True)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dovetail.data.prefetch import prefetch
+from dovetail.data.prefetch import WhereSlow, prefetch
 
 
 def threads():
@@ -114,3 +114,83 @@ def test_an_iterable_that_never_returns_does_not_keep_the_process_alive():
 def test_a_negative_depth_is_refused():
     with pytest.raises(ValueError, match="got -1"):
         prefetch([], -1)
+
+
+class Slowly:
+    """Numbers, of which those between two places take long by its clock; and where each was made.
+
+    The clock stands still where nothing is slow, so that no test depends on time.
+    """
+
+    def __init__(self, first, last, count):
+        self.first, self.last, self.count = first, last, count
+        self.now = 0.0
+        self.closed = False
+
+    def __iter__(self):
+        try:
+            for number in range(self.count):
+                if self.first <= number < self.last:
+                    self.now += 0.001
+                yield number, threading.current_thread().name == "dovetail-prefetch"
+        finally:
+            self.closed = True
+
+    def clock(self):
+        return self.now
+
+
+def where_slow(source):
+    return WhereSlow(source, 2, clock=source.clock)
+
+
+@pytest.mark.parametrize(("first", "last"), [(0, 0), (0, 500), (10, 400), (0, 10)])
+def test_where_items_are_slow_changes_nothing_of_them(first, last):
+    items = where_slow(Slowly(first, last, 500))
+    assert [number for number, _ in items] == list(range(500))
+    assert list(items) == []
+    assert threads() == []
+
+
+def test_slow_items_are_made_in_a_thread_until_they_are_quick_again():
+    with where_slow(Slowly(20, 120, 500)) as items:
+        ahead = [in_thread for _, in_thread in items]
+    assert ahead.index(True) == 23  # after three that were slow
+    assert sum(ahead[20:120]) >= 90
+    assert not any(ahead[300:])
+
+
+def test_an_error_among_slow_items_comes_where_its_item_would_have():
+    source = Slowly(0, 50, 50)
+
+    def fails():
+        yield from source
+        raise KeyError("the one after")
+
+    items = WhereSlow(fails(), 2, clock=source.clock)
+    assert [next(items)[0] for _ in range(50)] == list(range(50))
+    with pytest.raises(KeyError, match="the one after"):
+        next(items)
+    assert list(items) == []
+    assert threads() == []
+
+
+@pytest.mark.parametrize("taken", [1, 20])
+def test_closing_ends_the_thread_and_the_iterable(taken):
+    source = Slowly(0, 1000, 1000)
+    items = where_slow(source)
+    for _ in range(taken):
+        next(items)
+    items.close()
+    assert source.closed
+    assert threads() == []
+    assert list(items) == []
+
+
+def test_no_thread_outlives_a_dropped_iterator_over_slow_items():
+    items = where_slow(Slowly(0, 1000, 1000))
+    for _ in range(20):
+        next(items)
+    del items
+    gc.collect()
+    assert threads() == []

@@ -20,6 +20,7 @@ from dovetail.errors import DataError, DovetailError
 InputFn = Callable[[Rows], Any]
 
 LABELS = ("label", "labels")
+_FEATURES = "input_fn's features"
 _ORDERED_AT_ONCE = 1 << 14  # positions: their order costs 60 ns each so, and 5 us each one by one
 
 
@@ -156,9 +157,10 @@ class RecordFeed:
                 f"({frame.filename}, line {frame.lineno}). Its batch: {self._said(chosen)}"
             ) from error
         if isinstance(made, tuple | list) and len(made) == 2:
-            return as_tensors(made[0], "input_fn's features"), as_tensors(made[1], "its labels")
+            features, labels = made
+            return as_tensors(features, _FEATURES), as_tensors(labels, "input_fn's labels")
         if isinstance(made, Mapping | np.ndarray | torch.Tensor):
-            return as_tensors(made, "input_fn's features"), None
+            return as_tensors(made, _FEATURES), None
         raise DataError(
             "input_fn(records) must return (features, labels), or features alone, as arrays, "
             f"tensors or dicts of them; got {type(made).__name__}."
@@ -223,7 +225,7 @@ def _as_tensor(array: np.ndarray, what: str) -> Any:
     if array.dtype == object or array.dtype.kind in "US":
         return array.tolist()
     # What torch has no tensors for: what is read-only, runs backwards, or lies or reads otherwise.
-    steps = [stride < 0 or stride % array.itemsize for stride in array.strides]
+    steps = [stride < 0 or stride % max(array.itemsize, 1) for stride in array.strides]
     if not array.flags.writeable or not array.dtype.isnative or any(steps):
         array = array.astype(array.dtype.newbyteorder("="))
     try:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import queue
 import threading
+import time
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
@@ -103,6 +105,90 @@ class Direct(Iterator[T], Generic[T]):
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+class WhereSlow(Iterator[T], Generic[T]):
+    """The items of an iterable, made in a thread while they are slow to make, and else directly.
+
+    A thread pays where an item takes long, as from a slow disk. One that takes some microseconds
+    is made in less time than two threads need to take turns at Python's lock. So items are made
+    directly until several were slow, then in a thread for a spell, which is longer each time that
+    they still are slow after it.
+
+    Args:
+      iterable: what to iterate over.
+      depth: how many items the thread makes ahead at most, 1 or more.
+      clock: seconds, never going back.
+    """
+
+    def __init__(
+        self,
+        iterable: Iterable[T],
+        depth: int,
+        *,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        assert depth >= 1
+        self._items: Iterator[T] | None = iter(iterable)
+        self._clock = clock
+        self._depth = depth
+        self._ahead: Prefetched[T] | None = None
+        self._spell = _LEAST_SPELL
+        self._slow = 0.0  # rises by 1 with a slow item, falls by a quarter with another
+        self._since = 0  # items made directly since the last spell
+
+    def __next__(self) -> T:
+        if self._ahead is not None:
+            try:
+                return next(self._ahead)
+            except StopIteration:  # of the spell, or of the items: the next one tells
+                self._ahead = None
+        if self._items is None:
+            raise StopIteration
+        start = self._clock()
+        item = next(self._items)
+        took = self._clock() - start
+        self._since += 1
+        if took > _SLOW_SECONDS:
+            self._slow += 1
+            if self._slow >= _SLOW_ITEMS:
+                self._begin_spell()
+        elif self._slow > 0:
+            self._slow -= 0.25
+        return item
+
+    def _begin_spell(self) -> None:
+        assert self._items is not None
+        longer = self._since <= 2 * _SLOW_ITEMS
+        self._spell = min(self._spell * 2, _LONGEST_SPELL) if longer else _LEAST_SPELL
+        self._slow, self._since = 0.0, 0
+        self._ahead = Prefetched(itertools.islice(self._items, self._spell), self._depth)
+
+    def close(self) -> None:
+        """End the thread, if there is one, and close the iterable, if it can be closed."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            ahead.close()
+        items, self._items = self._items, None
+        close = getattr(items, "close", None)
+        if close is not None:
+            close()
+
+    def __enter__(self) -> WhereSlow[T]:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+_SLOW_SECONDS = 150e-6
+_SLOW_ITEMS = 3
+_LEAST_SPELL, _LONGEST_SPELL = 64, 4096
 
 
 def prefetch(iterable: Iterable[T], depth: int) -> Prefetched[T] | Direct[T]:

@@ -15,6 +15,7 @@ from dovetail.definition.modes import ModeKeys
 from dovetail.definition.optimizers import TrainOp
 from dovetail.errors import DefinitionError
 
+_MODES = tuple(map(str, ModeKeys))
 HostCall = tuple[Callable[..., Any], list[Tensor]] | Mapping[str, MetricOp]
 
 
@@ -57,7 +58,7 @@ class EstimatorSpec:
     def __post_init__(self) -> None:
         if torch.compiler.is_compiling():
             return  # the first call is never compiled, and has been checked
-        if self.mode not in tuple(ModeKeys):
+        if self.mode not in _MODES:
             raise DefinitionError(
                 f"EstimatorSpec(mode={self.mode!r}): mode must be one of "
                 f"{', '.join(map(repr, map(str, ModeKeys)))}; pass on the mode that model_fn got."

@@ -15,6 +15,9 @@ _LAYERS_FOLDER = str(Path(__file__).parent)
 _TORCH_FOLDER = str(Path(torch.__file__).parent)
 
 
+_PLAIN = frozenset({bool, int, float, str, type(None)})
+
+
 def base_name(factory: Any) -> str:
     if isinstance(factory, nn.Module):
         return type(factory).__name__.lower()
@@ -32,6 +35,8 @@ def same(a: Any, b: Any) -> bool:
     """
     if a is b:
         return True
+    if type(a) in _PLAIN and type(b) in _PLAIN:
+        return a == b
     if isinstance(a, dict):
         return (
             isinstance(b, dict) and len(a) == len(b) and all(k in b and same(a[k], b[k]) for k in a)

@@ -194,7 +194,8 @@ class Program:
         """Take one optimizer step on parts that are on the device already."""
         self._enter(ModeKeys.TRAIN)
         optimizers = self._live_optimizers()
-        self.network.summary_step = summary
+        if self.network.summary_step != summary:
+            self.network.summary_step = summary
         step = self._step
 
         def forward(index: int, part: Part) -> dict[str, Any]:
@@ -250,7 +251,8 @@ class Program:
                 "can't be trained; build one with example=(features, labels), where labels may be "
                 "None if model_fn needs none to train."
             )
-        network.mode = mode
+        if network.mode != mode:  # a module's attributes are slow to set
+            network.mode = mode
         training = mode == ModeKeys.TRAIN
         if network.training != training:
             network.train(training)
