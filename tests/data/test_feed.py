@@ -128,3 +128,28 @@ def test_arrays_become_tensors_wherever_they_are():
     assert made["b"][0].dtype == torch.float32
     assert made["b"][1].tolist() == [1, 2]
     assert made["c"].tolist() == [2, 1, 0]
+
+
+@pytest.mark.parametrize("dtype", [">f4", ">i8", "<u2", "?", "c8"])
+def test_arrays_become_tensors_however_they_lie_in_memory(dtype):
+    whole = np.arange(12).reshape(3, 4).astype(dtype)
+    packed = np.zeros(3, [("pad", "u1"), ("x", dtype, 4)])
+    packed["x"] = whole
+    for array in (whole, packed["x"], whole[::-1], np.broadcast_to(whole[:1], (3, 4))):
+        tensor = as_tensors(array)
+        np.testing.assert_array_equal(tensor.numpy(), array)
+
+
+def test_arrays_that_torch_has_no_tensors_of_are_named(records):
+    def input_fn(rows):
+        return {"x": rows["x"], "day": np.zeros(3, "M8[D]")}, rows["label"]
+
+    feed = RecordFeed(records, 3, input_fn=input_fn)
+    with pytest.raises(
+        DataError, match=r"input_fn's features\['day'\]: .*no tensors of datetime64"
+    ):
+        next(iter(feed))
+    with pytest.raises(
+        DataError, match=r"the batch\['a'\]\[1\]: .*no tensors of longdouble|float128"
+    ):
+        as_tensors({"a": ["text", np.zeros(2, np.longdouble)]})
