@@ -188,3 +188,26 @@ def test_what_all_say_alike_is_the_metadata_and_classes_must_agree(tmp_path):
     assert Mixed(chosen(made, "ab")).metadata == {"classes": ["x", "y"]}
     with pytest.raises(DataError, match="'a' and 'c' number their classes differently"):
         Mixed(chosen(made, "ac"))
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_no_example_of_a_mixture_has_the_same_seed_twice(sources, shuffle):
+    mixed = Mixed(chosen(sources, "abd"), {"a": 0.5, "b": 0.3, "d": 0.2})
+    given = []
+    feed = RecordFeed(
+        mixed,
+        17,
+        stop=400,
+        shuffle=shuffle,
+        input_fn=lambda rows: given.extend(zip(rows["n"].tolist(), rows.seeds, strict=True)) or {},
+    )
+    assert sum(fed.count for fed in feed) == len(given) == 400
+    assert len({seed for _, seed in given}) == 400
+    # The fifth time that a row of source "d" comes is that source's fifth epoch.
+    times = Counter(number for number, _ in given)
+    assert {times[3000 + row] for row in range(3)} <= {26, 27}
+    epochs = mixed.epochs(0, 0, 400, shuffle)
+    rows = mixed.examples(0, 0, 400, shuffle)
+    for row in np.unique(rows):
+        np.testing.assert_array_equal(epochs[rows == row], np.arange((rows == row).sum()))
+    np.testing.assert_array_equal(mixed.epochs(0, 100, 50, shuffle), epochs[100:150])

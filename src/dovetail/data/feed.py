@@ -144,7 +144,7 @@ class RecordFeed:
             return None, None
         if self.input_fn is None:
             return split_labels(self.records.gather(chosen))
-        epoch = np.arange(position, position + len(chosen)) // len(self.records)
+        epoch = self.records.epochs(self.seed, position, len(chosen), self.shuffle)
         rows = self.records.rows(chosen, seed=self.seed, epoch=epoch)
         try:
             made = self.input_fn(rows)

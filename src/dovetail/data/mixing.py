@@ -122,11 +122,27 @@ class Mixed:
         """Give the rows at some positions of a run; see `Records.examples`."""
         if self._selected is not None:
             return batch_indices(seed, len(self), start, count, shuffle)
+        return self._dealt(seed, start, count, shuffle)[0]
+
+    def epochs(self, seed: int, start: int, count: int, shuffle: bool = True) -> np.ndarray:
+        """Say in which epoch of its own source the example at each position is: int64 [count].
+
+        A source that comes more than once in an epoch of the mixture has others for each time, so
+        that an example is not augmented alike twice.
+        """
+        if self._selected is not None:
+            return np.arange(start, start + count) // len(self)
+        return self._dealt(seed, start, count, shuffle)[1]
+
+    def _dealt(
+        self, seed: int, start: int, count: int, shuffle: bool
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Give the rows at some positions, and the epochs of their sources that those are in."""
         # A source that is to have p of every q positions has had (t * p + phase) // q of the
         # first t; it has each position where that grows, and those before it leave the rest.
         at = np.arange(start, start + count + 1, dtype=np.int64)
         places = np.arange(count)
-        rows = np.empty(count, np.int64)
+        rows, epochs = np.empty(count, np.int64), np.empty(count, np.int64)
         names = list(self.sources)
         for number, p, q in self._levels:
             key = f"{seed}:{names[number]}".encode()
@@ -136,10 +152,11 @@ class Mixed:
             source = self.sources[names[number]]
             mixed = source.examples(drawn, int(had[0]), int(mine.sum()), shuffle)
             rows[places[mine]] = self._first[number] + mixed
+            epochs[places[mine]] = source.epochs(drawn, int(had[0]), len(mixed), shuffle)
             places = places[~mine]
             begin = int(at[0] - had[0])
             at = np.arange(begin, begin + len(places) + 1, dtype=np.int64)
-        return rows
+        return rows, epochs
 
     def source(self, index: int) -> tuple[str, int]:
         """Say which source a row of the mixture is of, and which row of it."""

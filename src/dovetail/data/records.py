@@ -177,6 +177,10 @@ class Records:
         """About how many bytes of a file one row takes."""
         return -(-self.manifest.bytes // max(self.manifest.rows, 1))
 
+    def epochs(self, seed: int, start: int, count: int, shuffle: bool = True) -> np.ndarray:
+        """Say in which epoch the examples at some positions of a run are: int64 [count]."""
+        return np.arange(start, start + count, dtype=np.int64) // max(self._length, 1)
+
     def rows(self, indices: Indices, *, seed: int = 0, epoch: int | np.ndarray = 0) -> Rows:
         """Copy some rows out, as `input_fn(records)` takes them.
 
