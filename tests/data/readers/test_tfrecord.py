@@ -212,3 +212,26 @@ def test_options_that_contradict_are_refused() -> None:
         TFRecord(raw=["x"])
     with pytest.raises(DataError, match="no schema yet"):
         list(TFRecord()("a"))
+
+
+# Two examples as tf.io.TFRecordWriter of TensorFlow 2.21 wrote them: label [-7, 300], word "abc";
+# label [2**40], box [0.5, -2, 1e30].
+BY_TENSORFLOW = """
+2e00000000000000c5cb57fa0a2c0a190a056c6162656c12101a0e0a0cf9ffffffffffffffff01ac020a0f0a04776f72
+6412070a050a0361626348287a6a300000000000000095f5d05f0a2e0a170a03626f781210120e0a0c0000003f000000
+c0caf249710a130a056c6162656c120a1a080a0680808080802039557d5f
+"""
+
+
+def test_what_tensorflow_wrote_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.tfrecord"
+    path.write_bytes(bytes.fromhex(BY_TENSORFLOW))
+    reader = TFRecord().for_files([path.as_posix()])
+    assert str(reader.schema) == (
+        "'box': float32 [None]; 'label': int64 [None]; 'word': bytes [None]"
+    )
+    first, second = rows(reader, path.as_posix())
+    assert (first["label"].tolist(), first["word"].tolist()) == ([-7, 300], [b"abc"])
+    assert second["label"].tolist() == [2**40]
+    assert second["box"].tolist() == [0.5, -2.0, float(np.float32(1e30))]
+    assert second["word"].shape == first["box"].shape == (0,)
