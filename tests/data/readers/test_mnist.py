@@ -1,6 +1,7 @@
 """The reader of idx files."""
 
 import gzip
+import os
 import pickle
 import struct
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dovetail.data.identity import reader_identity
 from dovetail.data.prepare import prepare
 from dovetail.data.readers.mnist import Mnist, idx_header, read_idx
 from dovetail.data.schema import Field, Schema
@@ -154,6 +156,22 @@ def test_labels_without_images_are_refused(tmp_path: Path) -> None:
     labels = save(tmp_path).as_posix().replace("images-idx3", "labels-idx1")
     with pytest.raises(DataError, match="labels without images"):
         Mnist().for_files([labels])
+
+
+def test_a_file_beside_its_packed_form_is_not_read_twice(tmp_path: Path) -> None:
+    names = [save(tmp_path, pack=pack).as_posix() for pack in (False, True)]
+    with pytest.raises(DataError, match="are the same images. Name one"):
+        Mnist().for_files(names)
+    for name in names:
+        assert len(list(Mnist().for_files([name])(name))) == 5
+
+
+def test_changed_labels_make_another_reader_for_prepare(tmp_path: Path) -> None:
+    name = save(tmp_path).as_posix()
+    before = reader_identity(Mnist().for_files([name]))
+    assert reader_identity(Mnist().for_files([name])) == before
+    os.utime(tmp_path / "train-labels-idx1-ubyte", ns=(1, 1))
+    assert reader_identity(Mnist().for_files([name])) != before
 
 
 def test_images_of_two_shapes_are_refused_with_both(tmp_path: Path) -> None:

@@ -120,11 +120,16 @@ class Mnist:
           names: files of images; files of labels may be among them.
 
         Raises:
-          DataError: images without labels or labels without images, files whose numbers of rows
-            differ, or images of several shapes.
+          DataError: images without labels or labels without images, a file beside its packed
+            form, or images of several shapes.
         """
         names = list(names)
         images = [name for name in names if not _is_labels(name)]
+        by_plain_name: dict[str, str] = {}
+        for name in images:
+            twin = by_plain_name.setdefault(name.removesuffix(".gz"), name)
+            if twin != name:
+                raise DataError(f"'{twin}' and '{name}' are the same images. Name one of them.")
         pairs = {name: self._labels_of(name, names) for name in images} if self.labels else {}
         for name in names:
             if _is_labels(name) and name not in pairs.values() and self.labels:
