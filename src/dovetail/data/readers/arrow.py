@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from dovetail.data.readers.table_options import TableOptions
-from dovetail.data.readers.table_plan import bound_to, kept_beside, plan_typed
+from dovetail.data.readers.table_plan import bound_to, check_typed, kept_beside, plan_typed
 from dovetail.data.readers.table_rows import Batch, TablePlan, rows
 from dovetail.data.readers.table_types import flat_columns
 from dovetail.errors import DataError
@@ -63,6 +63,7 @@ class Arrow(TableOptions):
           filename: path of the file.
         """
         plan = self._plan or plan_typed(self, [filename], _schema, _batches)
+        check_typed(plan, filename, _schema(filename))
         yield from rows(plan, filename, _batches(filename, plan.sources))
 
 

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
 from dovetail.data.readers.csv_file import CsvFormat, column_names, text_batches
 from dovetail.data.readers.csv_text import TextKind, first_unparsed, parsed
+from dovetail.data.readers.table_columns import refuse_doubled
 from dovetail.data.readers.table_options import TableOptions
 from dovetail.data.readers.table_plan import (
     bound_to,
-    check_columns,
     kept_beside,
     make_plan,
-    refuse_doubled,
+    what_is_expected,
 )
 from dovetail.data.readers.table_rows import Batch, TablePlan, distinct_texts, rows
 from dovetail.data.readers.table_types import ColumnType
@@ -66,7 +67,6 @@ class Csv(TableOptions):
     encoding: str = "utf-8"
     empty: Sequence[str] = EMPTY
     _plan: TablePlan | None = field(default=None, init=False, repr=False, compare=False)
-    _kinds: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -79,28 +79,35 @@ class Csv(TableOptions):
         Args:
           files: names of all files that are going to be read.
         """
-        names = list(files)
-        first = names[0]
-        expected = column_names(first, self._format)
-        refuse_doubled(expected, first)
-        layout = self.layout(expected, first)
-        for name in names:
-            check_columns(self, first, expected, name, column_names(name, self._format))
+        good, failures = [], []
+        expected, layout = None, {}
+        for name in files:
+            try:
+                there = column_names(name, self._format)
+                refuse_doubled(there, name)
+            except DataError as error:
+                failures.append(error)
+                continue
+            if expected is None:
+                expected, layout = what_is_expected(self, name, there)
+            try:
+                expected.check(name, there)
+                good.append(name)
+            except DataError as error:
+                failures.append(error)
+        if expected is None:
+            raise failures[0]
         sources = list(dict.fromkeys(column for columns in layout.values() for column in columns))
-        kinds = self._found(names, sources)
+        kinds = self._found(good, sources)
         kinds.update(self._stated(layout, kinds))
 
         def distinct(wanted: Sequence[str]) -> Mapping[str, Sequence[str]]:
             texts = dict.fromkeys(wanted, "string")
             fills = {column: self.fill_for(column, numeric=False) for column in wanted}
-            found = (b for name in names for b in _typed(self, name, texts))
-            return distinct_texts(wanted, fills, found)
+            return distinct_texts(wanted, fills, (partial(_typed, self, n, texts) for n in good))
 
         types = {name: ColumnType((), dtype) for name, dtype in kinds.items()}
-        plan = make_plan(self, layout, types, distinct, first, rounds=True)
-        reader = bound_to(self, plan)
-        object.__setattr__(reader, "_kinds", kinds)
-        return reader
+        return bound_to(self, make_plan(self, layout, types, distinct, expected, rounds=True))
 
     def __call__(self, filename: str) -> Iterator[dict[str, Any]]:
         """Yield the rows of one file as dicts by field name.
@@ -108,41 +115,37 @@ class Csv(TableOptions):
         Args:
           filename: path of the file.
         """
-        reader = self if self._plan is not None else self.for_files([filename])
-        assert reader._plan is not None
-        yield from rows(reader._plan, filename, _typed(reader, filename, reader._kinds))
+        plan = self._plan or self.for_files([filename])._plan
+        assert plan is not None
+        plan.expected.check(filename, column_names(filename, self._format))
+        kinds = {name: kind.dtype for name, kind in plan.types.items()}
+        yield from rows(plan, filename, _typed(self, filename, kinds))
 
     @property
     def _format(self) -> CsvFormat:
         return CsvFormat(self.delimiter, self.names, self.quote, self.encoding)
 
     def _found(self, files: Sequence[str], columns: Sequence[str]) -> dict[str, str]:
-        """Find the dtype of each column from all of its text."""
+        """Find the dtype of each column from all of its text, but that of files that fail."""
         found = {name: TextKind() for name in columns}
-        empty: dict[str, str] = {}  # column -> where its first empty cell is
+        failures: list[DataError] = []
         for filename in files:
-            start = 0
-            for batch in text_batches(filename, self._format, columns):
-                for name, kind in found.items():
-                    text = _trimmed(batch[name], self.empty)
-                    kind.add(text)
-                    if text.null_count and name not in empty:
-                        row = int(np.argmax(text.is_null().to_numpy(zero_copy_only=False)))
-                        empty[name] = f"{filename}, row {start + row}"
-                start += len(batch[columns[0]])
-        dtypes: dict[str, str] = {}
+            more = copy.deepcopy(found)
+            try:
+                for batch in text_batches(filename, self._format, columns):
+                    for name, kind in more.items():
+                        kind.add(_trimmed(batch[name], self.empty))
+            except DataError as error:
+                failures.append(error)
+            else:
+                found = more
+        if len(failures) == len(files):
+            raise failures[0]
         for name, kind in found.items():
             fill = self.fill_for(name, numeric=True)
-            if name in empty and kind.dtype not in ("string", None):
-                if fill is None:
-                    raise DataError(
-                        f"{empty[name]}: column '{name}' is empty there, and elsewhere holds "
-                        f"{kind.dtype}. Give a value for empty cells (fill=...), leave the column "
-                        "out (columns=[...]), or remove such rows; the first row is row 0."
-                    )
+            if kind.has_empty and kind.dtype not in ("string", None) and fill is not None:
                 kind.add(pa.array([str(fill)]))
-            dtypes[name] = kind.dtype or "string"
-        return dtypes
+        return {name: kind.dtype or "string" for name, kind in found.items()}
 
     def _stated(
         self, layout: Mapping[str, tuple[str, ...]], kinds: Mapping[str, str]

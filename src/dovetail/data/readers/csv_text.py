@@ -32,13 +32,16 @@ class TextKind:
 
     Attributes:
       dtype: "int64", "float64", "bool" or "string"; None while there was no text at all.
+      has_empty: whether there was a null.
     """
 
     dtype: str | None = None
+    has_empty: bool = False
     _long: bool = False  # some whole number might be rounded as a float64
 
     def add(self, text: pa.Array) -> None:
         """Take in more of the column's text, without spaces around it; nulls count for nothing."""
+        self.has_empty |= text.null_count > 0
         if self.dtype == "string" or text.null_count == len(text):
             return
         kind = self._kind(text)

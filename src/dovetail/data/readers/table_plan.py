@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
 
+from dovetail.data.readers.table_columns import Expected, refuse_doubled, widened
 from dovetail.data.readers.table_options import TableOptions
 from dovetail.data.readers.table_rows import Batch, PlannedField, TablePlan, distinct_texts
 from dovetail.data.readers.table_types import ColumnType, flat_names, joined, type_of
 from dovetail.data.schema import Field, Schema
-from dovetail.errors import DataError, nearest
+from dovetail.errors import DataError
 
 Distinct = Callable[[Sequence[str]], Mapping[str, Sequence[str]]]
 
@@ -34,13 +36,6 @@ def kept_beside(plan: TablePlan | None) -> dict[str, Any]:
     return {} if plan is None else copy.deepcopy(plan.metadata)
 
 
-def refuse_doubled(names: Sequence[str], where: str) -> None:
-    """Raise a DataError where two columns have one name."""
-    if len(set(names)) != len(names):
-        twice = sorted({name for name in names if list(names).count(name) > 1})
-        raise DataError(f"{where}: columns need names of their own; {twice} is there again.")
-
-
 def plan_typed(
     options: TableOptions,
     files: Sequence[str],
@@ -49,6 +44,9 @@ def plan_typed(
 ) -> TablePlan:
     """Make the plan for files that say their columns' types, as Parquet and Arrow files do.
 
+    A file that can't be read, or does not go with the others, counts for nothing here: reading
+    it is refused, which may be what the user wants to be told of at the end.
+
     Args:
       options: the user's.
       files: names of all files.
@@ -56,78 +54,84 @@ def plan_typed(
       batches: reads some columns of a file.
 
     Raises:
-      DataError: naming file and column: see `make_plan`, `check_columns` and `widened`.
+      DataError: no file can be read, or the options do not fit; see `make_plan`.
     """
-    first, expected = "", []
+    expected: Expected | None = None
     layout: dict[str, tuple[str, ...]] = {}
     types: dict[str, ColumnType] = {}
+    good: list[str] = []
+    failures: list[DataError] = []
     for name in files:
-        columns = flat_names(schema_of(name))
-        if not layout:
-            first, expected = name, [column for column, _ in columns]
-            refuse_doubled(expected, first)
-            layout = options.layout(expected, first)
-        check_columns(options, first, expected, name, [column for column, _ in columns])
-        there = dict(columns)
-        mine = {
-            column: type_of(there[column], f"{name}: column '{column}'")
-            for sources in layout.values()
-            for column in sources
-        }
-        types = widened(types, mine, first, name) if types else mine
+        try:
+            columns = flat_names(schema_of(name))
+            refuse_doubled([column for column, _ in columns], name)
+        except DataError as error:
+            failures.append(error)
+            continue
+        if expected is None:
+            expected, layout = what_is_expected(options, name, [column for column, _ in columns])
+        try:
+            mine = types_in(expected, layout, name, columns)
+            types = widened(types, mine, expected.first, name) if types else mine
+            good.append(name)
+        except DataError as error:
+            failures.append(error)
+    if expected is None or not good:
+        raise failures[0]
 
     def distinct(wanted: Sequence[str]) -> dict[str, list[str]]:
         fills = {column: options.fill_for(column, numeric=False) for column in wanted}
-        return distinct_texts(wanted, fills, (b for name in files for b in batches(name, wanted)))
+        return distinct_texts(wanted, fills, (partial(batches, name, wanted) for name in good))
 
-    return make_plan(options, layout, types, distinct, first)
-
-
-def check_columns(
-    options: TableOptions, first: str, expected: Sequence[str], name: str, there: Sequence[str]
-) -> None:
-    """Refuse a file whose columns are not those of the first one, or that lacks one asked for.
-
-    Raises:
-      DataError: naming both files and the difference.
-    """
-    refuse_doubled(there, name)
-    if options.columns is not None or options.schema is not None:
-        if name != first:  # the first one's are asked for when the plan is made
-            layout = options.layout(expected, first)
-            expected = [column for sources in layout.values() for column in sources]
-        missing, extra = [column for column in expected if column not in there], []
-    else:
-        missing = [column for column in expected if column not in there]
-        extra = [column for column in there if column not in expected]
-    if missing or extra:
-        said = f" It lacks {missing}." if missing else ""
-        said += f" It has {extra}, which the first has not." if extra else ""
-        hint = nearest(missing[0], extra) if missing and extra else ""
-        raise DataError(
-            f"{name}: its columns are not those of '{first}'.{said}{hint} Prepare the files apart, "
-            "or keep the columns that they share (columns=[...])."
-        )
+    return make_plan(options, layout, types, distinct, expected)
 
 
-def widened(
-    types: Mapping[str, ColumnType], more: Mapping[str, ColumnType], first: str, name: str
+def what_is_expected(
+    options: TableOptions, first: str, there: Sequence[str]
+) -> tuple[Expected, dict[str, tuple[str, ...]]]:
+    """Say what each file must have, from the first one's columns, and each field's columns."""
+    layout = options.layout(there, first)
+    if options.columns is None and options.schema is None:
+        return Expected(first, tuple(there), alone=True), layout
+    sources = dict.fromkeys(column for columns in layout.values() for column in columns)
+    return Expected(first, tuple(sources), alone=False), layout
+
+
+def types_in(
+    expected: Expected,
+    layout: Mapping[str, tuple[str, ...]],
+    name: str,
+    columns: Sequence[tuple[str, pa.DataType]],
 ) -> dict[str, ColumnType]:
-    """Give the types that hold the columns of both; `name` is the file that `more` is from.
+    """Give the types of a file's columns that become fields, once its columns are checked.
 
     Raises:
-      DataError: naming both files and the column whose types have nothing in common.
+      DataError: naming the file, and the column that is not there or can't be stored.
     """
-    wide: dict[str, ColumnType] = {}
-    for column, one in types.items():
-        both = joined(one, more[column])
-        if both is None:
+    expected.check(name, [column for column, _ in columns])
+    there = dict(columns)
+    return {
+        column: type_of(there[column], f"{name}: column '{column}'")
+        for sources in layout.values()
+        for column in sources
+    }
+
+
+def check_typed(plan: TablePlan, name: str, schema: pa.Schema) -> None:
+    """Refuse a file whose columns or types are not those that the plan was made for.
+
+    Raises:
+      DataError: naming the file and what differs.
+    """
+    layout = {one.field.name: one.sources for one in plan.fields}
+    mine = types_in(plan.expected, layout, name, flat_names(schema))
+    wide = widened(plan.types, mine, plan.expected.first, name)
+    for column, kind in wide.items():
+        if kind != plan.types[column]:
             raise DataError(
-                f"{name}: column '{column}' holds {more[column]}, but in '{first}' {one}. No type "
-                "holds both exactly: store it alike in all files, or leave it out (columns=[...])."
+                f"{name}: column '{column}' holds {mine[column]}, but when all files were looked "
+                f"at, {plan.types[column]} held it. Has the file changed since? Prepare them again."
             )
-        wide[column] = both
-    return wide
 
 
 def make_plan(
@@ -135,7 +139,7 @@ def make_plan(
     layout: Mapping[str, tuple[str, ...]],
     types: Mapping[str, ColumnType],
     distinct: Distinct,
-    where: str,
+    expected: Expected,
     *,
     rounds: bool = False,
 ) -> TablePlan:
@@ -146,12 +150,13 @@ def make_plan(
       layout: columns of each field, as `TableOptions.layout` gives them.
       types: what the columns of all files hold.
       distinct: gives the texts that columns hold over all files, sorted.
-      where: a file's name, for messages.
+      expected: the columns that each file must have.
       rounds: whether floats may be rounded to the schema's, as decimal text always is.
 
     Raises:
       DataError: the options do not fit the columns, or the schema's floats would round these.
     """
+    where = expected.first
     coded = {
         sources[0]
         for name, sources in layout.items()
@@ -196,7 +201,8 @@ def make_plan(
             field = options.schema[name]
             _check_rounding(field, kind, source, where, rounds or narrows)
         fields.append(PlannedField(field, sources, fills, values, rounds or narrows, joins))
-    return TablePlan(tuple(fields), Schema(one.field for one in fields), metadata)
+    schema = Schema(one.field for one in fields)
+    return TablePlan(tuple(fields), schema, metadata, expected, dict(types))
 
 
 def _joined_type(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,8 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.types as kinds
 
+from dovetail.data.readers.table_columns import Expected
+from dovetail.data.readers.table_types import ColumnType
 from dovetail.data.readers.table_values import Values, first_null, values_of
 from dovetail.data.schema import Field, Schema
 from dovetail.errors import DataError, nearest
@@ -43,11 +45,21 @@ class PlannedField:
 
 @dataclass(frozen=True)
 class TablePlan:
-    """How the rows of all files are made: the fields, and what the records keep beside them."""
+    """How the rows of all files are made.
+
+    Attributes:
+      fields: what is stored, and from what.
+      schema: the fields.
+      metadata: what the records keep beside the rows.
+      expected: the columns that each file must have.
+      types: what the columns hold, over all files.
+    """
 
     fields: tuple[PlannedField, ...]
     schema: Schema
     metadata: dict[str, Any]
+    expected: Expected
+    types: dict[str, ColumnType]
 
     @property
     def sources(self) -> list[str]:
@@ -76,16 +88,29 @@ def rows(plan: TablePlan, filename: str, batches: Iterable[Batch]) -> Iterator[d
 
 
 def distinct_texts(
-    columns: Sequence[str], fills: Mapping[str, Any], batches: Iterable[Batch]
+    columns: Sequence[str],
+    fills: Mapping[str, Any],
+    files: Iterable[Callable[[], Iterable[Batch]]],
 ) -> dict[str, list[str]]:
-    """Give the texts of columns, sorted; an empty cell counts as its column's fill value."""
+    """Give the texts of columns, sorted; an empty cell counts as its column's fill value.
+
+    Args:
+      columns: names of columns of text.
+      fills: the value of their empty cells, if there is one.
+      files: reads of one file each; one that fails counts for nothing, it will fail again.
+    """
     found: dict[str, set[str]] = {name: set() for name in columns}
-    for batch in batches:
-        for name, texts in found.items():
-            for text in pc.unique(_text(batch[name])).to_pylist():
-                text = fills.get(name) if text is None else text
-                if text is not None:
-                    texts.add(text)
+    for read in files:
+        mine: dict[str, set[Any]] = {name: set() for name in columns}
+        try:
+            for batch in read():
+                for name, texts in mine.items():
+                    texts.update(pc.unique(_text(batch[name])).to_pylist())
+        except DataError:
+            continue
+        for name, texts in mine.items():
+            told = {fills.get(name) if text is None else text for text in texts}
+            found[name].update(text for text in told if text is not None)
     return {name: sorted(texts) for name, texts in found.items()}
 
 

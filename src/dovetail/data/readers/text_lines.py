@@ -82,7 +82,7 @@ class TextLines:
         """
         reader = copy.copy(self)
         if self.separator is not None and self.classes is None:
-            found = {label for name in files for _, label, _ in self._split(name)}
+            found = self._labels_in(files)
             if not all(_WHOLE.fullmatch(label) for label in found):
                 object.__setattr__(reader, "classes", tuple(sorted(found)))
         object.__setattr__(reader, "_bound", True)
@@ -115,6 +115,20 @@ class TextLines:
                 )
             number = int(label) if numbers is None else numbers[label]
             yield {text_field.name: text, label_field.name: number}
+
+    def _labels_in(self, files: Iterable[str]) -> set[str]:
+        """Collect the labels of all files but those that fail: these will fail again when read."""
+        found: set[str] = set()
+        failures: list[DataError] = []
+        names = list(files)
+        for name in names:
+            try:
+                found |= {label for _, label, _ in self._split(name)}
+            except DataError as error:
+                failures.append(error)
+        if failures and len(failures) == len(names):
+            raise failures[0]
+        return found
 
     def _split(self, filename: str) -> Iterator[tuple[int, str, str]]:
         """Yield the number, the label and the text of each line."""
