@@ -111,6 +111,8 @@ def dovetail(folder: Path, shown: bool, prefetch: int = 2) -> Work:
     """Dovetail's Estimator, on records."""
     import torch
 
+    from dovetail.data.feed import RecordFeed
+    from dovetail.data.records import Records
     from dovetail.run.config import RunConfig
     from dovetail.run.estimator import Estimator
     from dovetail.run.hooks import Hook, Run
@@ -155,15 +157,14 @@ def dovetail(folder: Path, shown: bool, prefetch: int = 2) -> Work:
         )
 
     kept = estimator()
+    # Opened once, as the others' data sets are: so every block is checked once, at its first touch.
+    records = Records(folder / "records")
 
     def fit(clock: _Clock) -> None:
-        kept.train(str(folder / "records"), hooks=[Tick(clock)], steps=clock.left)
+        kept.train(lambda: records, hooks=[Tick(clock)], steps=clock.left)
 
     def checked() -> list[np.ndarray]:
-        from dovetail.data.feed import RecordFeed
-        from dovetail.data.records import Records
-
-        feed = RecordFeed(Records(folder / "records"), BATCH, shuffle=False)
+        feed = RecordFeed(records, BATCH, shuffle=False)
         once = estimator()
         once.train(
             lambda: ((fed.features, fed.labels) for fed in feed),

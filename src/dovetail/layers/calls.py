@@ -38,9 +38,12 @@ def same(a: Any, b: Any) -> bool:
     if type(a) in _PLAIN and type(b) in _PLAIN:
         return a == b
     if isinstance(a, dict):
-        return (
-            isinstance(b, dict) and len(a) == len(b) and all(k in b and same(a[k], b[k]) for k in a)
-        )
+        if not isinstance(b, dict) or len(a) != len(b):
+            return False
+        for key, value in a.items():  # at every call of a layer, and most values are one object
+            if key not in b or (value is not b[key] and not same(value, b[key])):
+                return False
+        return True
     if isinstance(a, (list, tuple)):
         return isinstance(b, (list, tuple)) and len(a) == len(b) and all(map(same, a, b))
     if isinstance(a, functools.partial):
