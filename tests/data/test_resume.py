@@ -148,17 +148,57 @@ def changed_time() -> None:
 
 
 def another_file() -> None:
-    Path("files/20.txt").write_text("20")
+    Path("files/00.txt").write_text("20")
 
 
-@pytest.mark.parametrize("change", [changed_file, changed_time, another_file])
+def removed_file() -> None:
+    Path("files/0.txt").unlink()
+
+
+@pytest.mark.parametrize("change", [changed_file, changed_time, another_file, removed_file])
 def test_changed_files_begin_anew_and_it_is_said(files: Path, change: Callable) -> None:
     stopped("/8.txt")
     change()
     read = Read()
     with pytest.warns(UserWarning, match=r"'out' is begun anew.* files changed"):
         run(read)
-    assert read.files[0] == "files/0.txt"
+    assert len(read.files) == len(os.listdir("files"))
+    run(Read(), "whole")
+    assert contents("out") == contents("whole")
+
+
+def later_file() -> None:
+    Path("files/20.txt").write_text("20")
+
+
+def corrected_file() -> None:
+    Path("files/8.txt").write_text("88")
+
+
+def removed_later_file() -> None:
+    Path("files/8.txt").unlink()
+
+
+@pytest.mark.parametrize("change", [later_file, corrected_file, removed_later_file])
+def test_files_that_were_not_reached_may_change(
+    files: Path, change: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped("/8.txt")
+    change()
+    read = Read()
+    run(read)
+    assert len(read.files) < 8
+    run(Read(), "whole")
+    assert contents("out") == contents("whole")
+
+
+def test_a_changed_file_in_the_middle_keeps_what_comes_before(files: Path) -> None:
+    stopped("/8.txt")
+    Path("files/5.txt").write_text("55")
+    read = Read()
+    with pytest.warns(UserWarning, match=r"'out' is gone on with from 'files/[345]\.txt'.* files"):
+        run(read)
+    assert "files/2.txt" not in read.files
     run(Read(), "whole")
     assert contents("out") == contents("whole")
 

@@ -117,8 +117,13 @@ class ModelsOwnReader:
 
     @property
     def identity(self) -> str:
-        """A hash of the model file and of the files beside it that it imports."""
-        return _hash_of(self.path)
+        """A hash of the model file, of what it imports from beside it, and of all files to read.
+
+        These may have gone into the reader, in ways that only the model file knows.
+        """
+        from dovetail.data.identity import file_chain
+
+        return f"{_hash_of(self.path)} {file_chain(self.files or ())[-1]}"
 
     @property
     def schema(self) -> Any:

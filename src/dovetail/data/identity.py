@@ -1,4 +1,4 @@
-"""What tells one job of `prepare` from another: hashes of its files, reader and settings."""
+"""What tells one job of `prepare` from another: hashes of its reader, settings and files."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import json
 import os
 import pickle
 import sys
+import uuid
 from collections.abc import Iterable, Mapping
 from types import FunctionType, MethodType
 from typing import Any
@@ -22,25 +23,37 @@ _MAKERS = (
 )
 
 
-def job_identity(
-    names: Iterable[str], reader: Any, schema: object, settings: Mapping[str, Any]
-) -> dict[str, str]:
-    """Give a hash of each part of a job; two jobs of which all are equal give the same records.
+def job_identity(reader: Any, schema: object, settings: Mapping[str, Any]) -> dict[str, str]:
+    """Give a hash of each part of a job but its files; equal jobs get equal rows from a file.
 
     Args:
-      names: of the files; their sizes and times of change count too.
       reader: what reads them: its type's source file and its values, or a function's code.
-        One that knows better has `identity`, a text.
+        One that knows better has `identity`, a text. One that can't be told from others is
+        another each time.
       schema: of the rows, in its printed form.
       settings: everything else that the records depend on.
     """
     return {
-        "files": _hash(json.dumps([_status(name) for name in names])),
         "the reader": _hash(_safely(reader)),
         "the schema": _hash(str(schema)),
         "metadata or settings": _hash(json.dumps(settings, sort_keys=True, default=repr)),
         "versions": _hash(_MAKERS),
     }
+
+
+def file_chain(names: Iterable[str]) -> list[str]:
+    """Give, for each number of files from 0 on, a hash of the first so many.
+
+    Args:
+      names: of the files; their sizes and times of change count too.
+
+    >>> len(file_chain(["a.png", "b.png"])), file_chain(["a"])[0] == file_chain(["b"])[0]
+    (3, True)
+    """
+    chain = [""]
+    for name in names:
+        chain.append(_hash(f"{chain[-1]} {json.dumps(_status(name))}"))
+    return chain
 
 
 def reader_identity(value: Any) -> str:
@@ -72,18 +85,14 @@ def reader_identity(value: Any) -> str:
         return f"{_name(type(value))} {_source(type(value))} {reader_identity(fields)}"
     if isinstance(value, type) or inspect.isbuiltin(value):
         return f"{_name(value)} {_source(value)}"
-    try:
-        content = _hash(pickle.dumps(value).hex())
-    except Exception:  # whatever pickle makes of someone else's object: only its type is known
-        content = "unknown"
-    return f"{_name(type(value))} {_source(type(value))} {content}"
+    return f"{_name(type(value))} {_source(type(value))} {_hash(pickle.dumps(value).hex())}"
 
 
 def _safely(reader: Any) -> str:
     try:
         return reader_identity(reader)
-    except (RecursionError, ValueError):  # it holds itself, or a variable that is not set yet
-        return f"{_name(reader)} {_source(reader)}"
+    except Exception:  # it holds itself, or what pickle can't take; that may raise anything
+        return f"unlike any other: {uuid.uuid4()}"
 
 
 def _constants(code: Any) -> list[Any]:

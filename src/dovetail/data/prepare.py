@@ -18,7 +18,7 @@ from dovetail.data.crew import (
 )
 from dovetail.data.failures import Failure, allowed_failures, write_failures
 from dovetail.data.files import find_files
-from dovetail.data.identity import job_identity
+from dovetail.data.identity import file_chain, job_identity
 from dovetail.data.manifest import NAME as MANIFEST
 from dovetail.data.readers.reader import bound, metadata_of, schema_of
 from dovetail.data.reading import Job, Part, Read, read_here
@@ -33,6 +33,11 @@ if TYPE_CHECKING:
 # Starting processes, each of which may import torch, takes a few seconds: it pays where reading
 # the files that are left would take longer than this many.
 _PATIENCE = 10.0
+
+_KEPT = (
+    "What was finished until then is kept: the same command goes on from there, also when files "
+    "that come later were corrected or removed."
+)
 
 
 def prepare(
@@ -54,9 +59,9 @@ def prepare(
     The records' bytes are the same for any number of processes: `read` starts each file with
     Python's, NumPy's and torch's global random generators seeded by the file's place. The output
     appears when it is whole and not before. What a killed run leaves is a hidden folder beside
-    it: the same call goes on from there, to the same bytes, and does no finished file again. A
-    call that differs (other files, or files changed since; another reader, schema or metadata)
-    begins anew, with a warning.
+    it: the same call goes on from there, to the same bytes, and does no finished file again.
+    Where it differs (a finished file changed, or was added or removed before it; another reader,
+    schema or metadata) what depends on that is done anew, with a warning.
 
     Args:
       files: patterns and paths; `**` stands for any number of folders (see `find_files`).
@@ -109,10 +114,11 @@ def prepare(
         job = Job(reader, _schema(schema, reader), goes_on=allowed != 0)
         kept = {**metadata_of(reader), **(metadata or {})}
         settings = {"metadata": kept, "shard_bytes": shard_bytes, "compression": compression}
-        log = WorkLog(aside, job_identity(names, reader, job.schema, settings))
+        log = WorkLog(aside, job_identity(reader, job.schema, settings), file_chain(names))
         if log.changed:
+            start = f"gone on with from '{names[log.file]}'" if log.file else "begun anew"
             warnings.warn(
-                f"'{output}' is begun anew: an earlier prepare of it was stopped before its end, "
+                f"'{output}' is {start}: an earlier prepare of it was stopped before its end, "
                 f"but since then {' and '.join(log.changed)} changed.",
                 stacklevel=2,
             )
@@ -132,8 +138,7 @@ def prepare(
         writer.close()
     except BaseException as error:
         if aside.give_up() and isinstance(error, DataError):
-            kept_work = "What was finished until then is kept: the same command goes on from there."
-            raise DataError(f"{error}\n{kept_work}") from error.__cause__
+            raise DataError(f"{error}\n{_KEPT}") from error.__cause__
         raise
     # Not needed before; a worker process that runs a script's imports again does without.
     from dovetail.data.records import Records

@@ -1,8 +1,9 @@
 """What of a `prepare` is finished, kept in a journal so that the next run goes on from there.
 
 The journal begins with the identity of the job. Each shard has an entry, once it is durable, with
-the file and row that come after it. Rows that are in no shard yet are written out from time to
-time, so that slow reading loses seconds, not a shard's worth; that file's entry says the same.
+the file and row that come after it, and a hash of the files up to there: later ones may change.
+Rows that are in no shard yet are written out from time to time, so that slow reading loses seconds,
+not a shard's worth; that file's entry says the same.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import shutil
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,19 +36,21 @@ class WorkLog:
 
     Args:
       aside: the folder that both wrote in.
-      job: what the records are a function of, part by part; see `job_identity`.
+      job: what the records are a function of, but for the files; see `job_identity`.
+      chain: of the files; see `file_chain`.
 
     Attributes:
       folder: where all of it is.
-      changed: the parts in which an earlier run's job differs, whose work is therefore gone.
+      changed: what differs from an earlier run, whose work is therefore gone, or some of it.
       file: index of the file to read next.
       row: how many of its rows are in the writer.
       failures: index of a file -> why it gave no rows; every failed file before `file`.
     """
 
-    def __init__(self, aside: Aside, job: Mapping[str, str]) -> None:
+    def __init__(self, aside: Aside, job: Mapping[str, str], chain: Sequence[str]) -> None:
         self.folder = aside.folder
         self._aside, self._journal = aside, aside.journal
+        self._chain = chain
         self.changed: list[str] = []
         self.file = self.row = 0
         self.failures: dict[int, Failure] = {}
@@ -105,7 +108,13 @@ class WorkLog:
 
     def _note(self, entry: dict[str, Any]) -> None:
         failed = [[index, *failure] for index, failure in self.failures.items()]
-        self._journal.append({**entry, "next": [self.file, self.row], "failed": failed})
+        at = {"next": [self.file, self.row], "files": self._files(self.file, self.row)}
+        self._journal.append({**entry, **at, "failed": failed})
+
+    def _files(self, file: int, row: int) -> str | None:
+        """A hash of the files whose rows come before a place; None if there are not so many."""
+        count = file + (row > 0)
+        return self._chain[count] if count < len(self._chain) else None
 
     def _drop_unfinished(self) -> None:
         if self._unfinished is not None:
@@ -127,14 +136,19 @@ class WorkLog:
         last: Mapping[str, Any] | None = None
         for entry in done:
             shard = shard_from_dict(entry["shard"])
-            if not _is_whole(self._aside.records / shard.file, shard):
+            same = entry["files"] == self._files(*entry["next"])
+            if not same:
+                self.changed = ["files"]
+            if not same or not _is_whole(self._aside.records / shard.file, shard):
                 self._journal.append({"shards_kept": len(self._shards)})
                 break
             self._shards.append(shard)
             last = entry
         if unfinished is not None and unfinished["after"] == len(self._shards):
             shard = shard_from_dict(unfinished["unfinished"])
-            if _is_whole(self.folder / shard.file, shard):
+            if unfinished["files"] != self._files(*unfinished["next"]):
+                self.changed = ["files"]
+            elif _is_whole(self.folder / shard.file, shard):
                 self._unfinished, last = shard, unfinished
         if last is not None:
             self.file, self.row = last["next"]
