@@ -107,6 +107,8 @@ def _integers(part: memoryview) -> np.ndarray:
 
 
 def _join(arrays: list[np.ndarray], dtype: type) -> np.ndarray:
+    if len(arrays) == 1:
+        return arrays[0].astype(dtype)
     return np.concatenate(arrays).astype(dtype) if arrays else np.empty(0, dtype)
 
 
@@ -142,13 +144,19 @@ def _fields(message: memoryview) -> Iterator[tuple[int, int, memoryview]]:
     """Yield each field's number, wire type and bytes; a varint's are its own encoding."""
     at, end = 0, len(message)
     while at < end:
-        key, at = _varint(message, at)
+        key = message[at]
+        at += 1
+        if key > 127:
+            key, at = _varint(message, at - 1)
         number, wire = key >> 3, key & 7
         if not number:
             raise ValueError("a field has the number 0")
         start = at
         if wire == _BYTES:
-            length, start = _varint(message, at)
+            if at < end and message[at] < 128:  # as nearly all are: a call less
+                length, start = message[at], at + 1
+            else:
+                length, start = _varint(message, at)
             at = start + length
         elif wire == _VARINT:
             _, at = _varint(message, at)
