@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 
 from dovetail.cli.main import main
-from dovetail.data.readers.by_name import READERS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
 
@@ -46,8 +45,3 @@ def test_every_command_and_the_lines_of_python_run(
     [code] = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
     exec(compile(code, "data.md", "exec"), {})
     assert "['rose', 'tulip']" in capsys.readouterr().out
-
-
-def test_every_reader_is_in_the_table() -> None:
-    first_cells = " ".join(re.findall(r"^\| (`.*?) \|", PAGE, re.MULTILINE))
-    assert {name.strip("`,") for name in first_cells.split()} - {"--reader"} == set(READERS)
