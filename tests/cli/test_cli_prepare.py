@@ -183,6 +183,7 @@ def test_a_named_reader_comes_before_the_model_s_and_takes_its_schema(
         (("--reader", "csv", "--output", "new"), 2, "GLOB"),
         (("digits.py", "--output", "new"), 2, "digits.py is taken for"),
         (("*.csv", "--reader", "csv", "--reader-option", "x", "--output", "n"), 1, "NAME=VALUE"),
+        (("*.csv", "--reader", "csv", "--reader-option", "schema=x", "--output", "n"), 1, "FILE"),
         (("*.csv", "--reader", "csv", "--schema", "no.json", "--output", "n"), 1, "no.json"),
         (("*.csv", "--reader", "csv", "--schema", "a.csv", "--output", "n"), 1, "--schema a.csv"),
         (("*.csv", "--reader", "csv", "--on-error", "ignore", "--output", "n"), 1, "on_error"),

@@ -191,6 +191,8 @@ def _option(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals or not name:
         raise ParamsError(f"--reader-option takes NAME=VALUE, such as label=kind; got '{text}'.")
+    if name.strip() == "schema":
+        raise ParamsError("A reader's schema is given by --schema FILE, not by --reader-option.")
     words = {"True": True, "False": False, "None": None}
     try:
         read = words[value] if value in words else json.loads(value)
