@@ -225,6 +225,23 @@ def test_options_that_cannot_be_are_refused(options, expected):
         Csv(**options)
 
 
+def test_a_row_may_be_as_long_as_is_said_and_a_quote_must_close(write):
+    long = "x" * 3000
+    path = write(f"a,b\n1,{long}\n")
+    assert read(Csv(), path)[1] == [[1, long]]
+    assert "longer than 1024 bytes (longest=" in refusal(Csv(longest=1024), path)
+    assert "or a quote is not closed" in refusal(Csv(longest=1024), write(f'a,b\n1,"{long}'))
+
+
+def test_blocks_do_not_change_what_is_read(write):
+    lines = [f"{n},{n / 8},t{n}" for n in range(2000)]
+    path = write("\n".join(["i,f,t", *lines]) + "\n2000,,t2000\n")
+    small = read(Csv(longest=100, fill=-1), path)
+    assert small == read(Csv(fill=-1), path)
+    assert small[1][-2:] == [[1999, 1999 / 8, "t1999"], [2000, -1.0, "t2000"]]
+    assert f"{path}, row 2000: column 'f' is empty" in refusal(Csv(longest=100), path)
+
+
 def test_one_column_keeps_its_empty_rows(write):
     assert read(Csv(), write("text\na\n\nb\n"))[1] == [["a"], [""], ["b"]]
 

@@ -44,6 +44,7 @@ class Csv(TableOptions):
       names: of the columns, where files have no first line with them.
       quote: the character around cells that hold the delimiter or a line break.
       encoding: of the text, by Python's name.
+      longest: how many bytes a row may have; up to 32 times as much is held in memory.
       empty: texts that mean an empty cell in a column of numbers; in one of text they are text.
 
     Raises:
@@ -65,6 +66,7 @@ class Csv(TableOptions):
     names: Sequence[str] | None = None
     quote: str = '"'
     encoding: str = "utf-8"
+    longest: int = 1 << 20
     empty: Sequence[str] = EMPTY
     _plan: TablePlan | None = field(default=None, init=False, repr=False, compare=False)
 
@@ -123,7 +125,7 @@ class Csv(TableOptions):
 
     @property
     def _format(self) -> CsvFormat:
-        return CsvFormat(self.delimiter, self.names, self.quote, self.encoding)
+        return CsvFormat(self.delimiter, self.names, self.quote, self.encoding, self.longest)
 
     def _found(self, files: Sequence[str], columns: Sequence[str]) -> dict[str, str]:
         """Find the dtype of each column from all of its text, but that of files that fail."""

@@ -12,7 +12,6 @@ import pyarrow.csv as pc
 
 from dovetail.errors import DataError
 
-_BLOCK_BYTES = 4 << 20  # read at a time; no row may be longer
 _SEPARATORS = ";\t|"
 _TABBED = re.compile(r"\.(tsv|tab)(\.\w+)?$", re.IGNORECASE)
 
@@ -25,6 +24,7 @@ class CsvFormat:
     names: Sequence[str] | None = None
     quote: str = '"'
     encoding: str = "utf-8"
+    longest: int = 1 << 20
 
 
 def column_names(filename: str, form: CsvFormat) -> list[str]:
@@ -48,7 +48,9 @@ def column_names(filename: str, form: CsvFormat) -> list[str]:
 def text_batches(
     filename: str, form: CsvFormat, columns: Sequence[str]
 ) -> Iterator[dict[str, pa.Array]]:
-    """Yield the text of some columns, a few megabytes at a time.
+    """Yield the text of some columns, about as many bytes at a time as the longest row may have.
+
+    Arrow reads up to 32 times as much ahead, so that is what memory holds.
 
     Raises:
       DataError: naming file and row: too few or too many cells, or text that does not decode.
@@ -82,7 +84,7 @@ def _opened(
                 source,
                 read_options=pc.ReadOptions(
                     use_threads=False,  # so that errors name the row
-                    block_size=_BLOCK_BYTES,
+                    block_size=form.longest,
                     column_names=None if form.names is None else list(form.names),
                     encoding="utf8" if form.encoding.lower() == "utf-8" else form.encoding,
                 ),
@@ -100,10 +102,12 @@ def _opened(
                 ),
             )
     except (pa.ArrowException, OSError, UnicodeError, LookupError) as error:
-        raise DataError(f"{filename}: the file can't be read as CSV: {_told(error)}") from error
+        raise DataError(
+            f"{filename}: the file can't be read as CSV: {_told(error, form)}"
+        ) from error
 
 
-def _told(error: Exception) -> str:
+def _told(error: Exception, form: CsvFormat) -> str:
     text = str(error).rstrip(".")
     if "Empty CSV file" in text:
         return "it is empty. Leave it out of the pattern."
@@ -113,7 +117,10 @@ def _told(error: Exception) -> str:
         at = f"row {line} of the file (the first line is 1): " if line else ""
         return f"{at}{counts.lower()}: {row[:80]!r}. Correct that row, or say its delimiter."
     if "straddling object" in text:
-        return f"a row is longer than {_BLOCK_BYTES} bytes, or a quote is not closed."
+        return (
+            f"a row is longer than {form.longest} bytes (longest=... allows more), or a quote is "
+            "not closed."
+        )
     return f"{type(error).__name__}: {text}."
 
 
