@@ -155,6 +155,8 @@ class TableOptions:
 
     def _joined(self, name: str, there: Sequence[str], where: str) -> tuple[str, ...]:
         wanted = (self.join or {})[name]
+        if name in there:
+            raise DataError(f"{where}: there is a column '{name}'; give join's field another name.")
         if not isinstance(wanted, str):
             for column in wanted:
                 self._check(column, there, f"join's '{name}'", where)
