@@ -20,6 +20,7 @@ from dovetail.errors import DataError, DovetailError
 InputFn = Callable[[Rows], Any]
 
 LABELS = ("label", "labels")
+_AS_GATHERED = "?bBhHiIlLqefd"  # dtypes, by numpy's letters, that torch takes as they are
 _FEATURES = "input_fn's features"
 _ORDERED_AT_ONCE = 1 << 14  # positions: their order costs 60 ns each so, and 5 us each one by one
 
@@ -222,6 +223,8 @@ def as_tensors(value: Any, what: str = "the batch") -> Any:
 
 
 def _as_tensor(array: np.ndarray, what: str) -> Any:
+    if array.flags.carray and array.dtype.isnative and array.dtype.char in _AS_GATHERED:
+        return torch.from_numpy(array)
     if array.dtype == object or array.dtype.kind in "US":
         return array.tolist()
     # What torch has no tensors for: what is read-only, runs backwards, or lies or reads otherwise.

@@ -47,7 +47,10 @@ def permuted(seed: int, epoch: int | np.ndarray, length: int, positions: np.ndar
         halves = [moving & masks[0], moving >> np.uint64(low)]
         for turn, key in enumerate(keys):
             changed = turn % 2
-            halves[changed] ^= (_mix(halves[1 - changed] ^ key) >> np.uint64(20)) & masks[changed]
+            mixed = _mix(halves[1 - changed] ^ key)
+            mixed >>= np.uint64(20)
+            mixed &= masks[changed]
+            halves[changed] ^= mixed
         moved = halves[0] | (halves[1] << np.uint64(low))
         values[pending] = moved
         outside = np.flatnonzero(moved >= length)
@@ -125,6 +128,9 @@ def _keys(seed: int, epoch: np.ndarray) -> list[np.ndarray]:
 
 
 def _mix(values: np.ndarray) -> np.ndarray:
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
+    mixed = values ^ (values >> np.uint64(30))
+    mixed *= np.uint64(0xBF58476D1CE4E5B9)
+    mixed ^= mixed >> np.uint64(27)
+    mixed *= np.uint64(0x94D049BB133111EB)
+    mixed ^= mixed >> np.uint64(31)
+    return mixed
