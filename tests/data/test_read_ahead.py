@@ -71,7 +71,12 @@ def place(tmp_path):
 def advised(monkeypatch):
     """Ranges of addresses that the operating system was asked to read."""
     found = []
-    monkeypatch.setattr(shards, "_advise", lambda address, size: found.append((address, size)))
+
+    def advise(address, size, advice):
+        if advice == shards._WILL_NEED:
+            found.append((address, size))
+
+    monkeypatch.setattr(shards, "_advise", advise)
     return found
 
 

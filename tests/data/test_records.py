@@ -242,6 +242,15 @@ def test_a_view_of_a_view_names_rows_of_the_set(tmp_path):
         view.gather([2])
 
 
+def test_a_view_shares_the_mapping_and_what_is_known_to_be_whole(tmp_path):
+    images(tmp_path / "r")
+    records = Records(tmp_path / "r")
+    view = records.select([3])
+    assert view._shards is records._shards
+    view.verify()
+    assert records._shards.unchecked == 0
+
+
 def test_records_can_be_sent_to_another_process(tmp_path):
     images(tmp_path / "r", count=9)
     view = Records(tmp_path / "r").select([8, 3])

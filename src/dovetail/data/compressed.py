@@ -119,37 +119,46 @@ class CompressedRows:
             start = int(self._shards.starts[shard])
             begin, end = int(self._begin[number]) - start, int(self._end[number]) - start
             raise DamagedBlockError(shard, begin, end) from None
-        block = _Block(batch, self._schema)
-        return block.columns, block.memory.nbytes
+        return _laid_out(batch, self._schema)
 
 
 class _Block:
-    """A block of rows laid out as a plain shard is, so that a plain shard's columns read it."""
+    """Bytes that were decompressed, as `Shards` has those of files.
+
+    Its columns hold it, and it must not hold them: in a cycle it would outlive its place among the
+    blocks that are kept, until Python looks for cycles.
+    """
 
     starts = np.zeros(1, np.int64)
     unchecked = 0
 
-    def __init__(self, batch: pa.RecordBatch, schema: Schema) -> None:
-        parts = [buffers(f, batch.column(at)) for at, f in enumerate(schema.fields)]
-        sizes = np.array([one.size if one else 0 for part in parts for one in part], np.int64)
-        ends = np.cumsum((sizes + 63) // 64 * 64)
-        places = (ends - (sizes + 63) // 64 * 64).tolist()
-        self.memory = np.empty(int(ends[-1]), np.uint8)
-        held: dict[str, tuple[int, ...]] = {}
-        at = 0
-        for field, part in zip(schema.fields, parts, strict=True):
-            held[field.name] = tuple(places[at : at + len(part)])
-            for one in part:
-                if one is not None and one.size:
-                    self.memory[places[at] :][: one.size] = np.frombuffer(one, np.uint8)
-                at += 1
-        entry = Shard("", batch.num_rows, self.memory.nbytes, held, ())
-        self.columns = {
-            f.name: (FixedColumn if f.kind == "fixed" else VaryingColumn)(
-                f, self, (entry,), self.starts
-            )
-            for f in schema.fields
-        }
+    def __init__(self, memory: np.ndarray) -> None:
+        self.memory = memory
 
     def touch(self, begin: np.ndarray, end: np.ndarray) -> None:
         """Nothing is left to check."""
+
+
+def _laid_out(batch: pa.RecordBatch, schema: Schema) -> tuple[_Columns, int]:
+    """Lay a block of rows out as a plain shard is, for a plain shard's columns to read."""
+    parts = [buffers(f, batch.column(at)) for at, f in enumerate(schema.fields)]
+    sizes = np.array([one.size if one else 0 for part in parts for one in part], np.int64)
+    ends = np.cumsum((sizes + 63) // 64 * 64)
+    places = iter((ends - (sizes + 63) // 64 * 64).tolist())
+    memory = np.empty(int(ends[-1]), np.uint8)
+    held: dict[str, tuple[int, ...]] = {}
+    for field, part in zip(schema.fields, parts, strict=True):
+        starts = []
+        for one in part:
+            starts.append(next(places))
+            if one is not None and one.size:
+                memory[starts[-1] :][: one.size] = np.frombuffer(one, np.uint8)
+        held[field.name] = tuple(starts)
+    block, entry = _Block(memory), Shard("", batch.num_rows, memory.nbytes, held, ())
+    columns = {
+        f.name: (FixedColumn if f.kind == "fixed" else VaryingColumn)(
+            f, block, (entry,), block.starts
+        )
+        for f in schema.fields
+    }
+    return columns, memory.nbytes

@@ -215,7 +215,8 @@ class Records:
         rows = np.array(indices, dtype=np.int64).reshape(-1)
         if len(rows) and rows.view(np.uint64).max() >= self._length:
             raise IndexError(f"rows must be numbers from 0 to {self._length - 1}")
-        view = copy.copy(self)
+        view = Records.__new__(Records)  # copy.copy would go by __reduce__, and open the set again
+        view.__dict__.update(self.__dict__)
         view._selected = rows if self._selected is None else self._selected[rows]
         view._selected.flags.writeable = False
         view._length = len(rows)

@@ -23,7 +23,8 @@ from dovetail.errors import DataError
 _BLOCK_SHIFT = BLOCK_BYTES.bit_length() - 1
 _PAGE = mmap.PAGESIZE
 _MAP_FIXED = 0x10  # the same on Linux and macOS; Python's mmap module does not have it
-_WILL_NEED = 3  # of madvise, the same on both
+_BLOCKS_AHEAD = 128  # of 64 KiB, when all are read in turn
+_RANDOM, _WILL_NEED = 1, 3  # of madvise, the same on both
 
 
 class DamagedBlockError(Exception):
@@ -68,6 +69,10 @@ class Shards:
         self._checked = np.zeros(len(self._checksums), bool)
         self.unchecked = len(self._checked)
         self.larger_than_memory = len(self.memory) > memory_bytes() // 2
+        if self.larger_than_memory:
+            # Else each row that is touched brings in what lies around it, up to megabytes, which
+            # is gone again before it is needed. What is needed is asked for.
+            _advise(self.memory.ctypes.data, len(self.memory), _RANDOM)
 
     def touch(self, begin: np.ndarray, end: np.ndarray) -> None:
         """Check the blocks of some ranges of `memory` that were not checked before.
@@ -124,7 +129,7 @@ class Shards:
         for low, high in zip(begin[order].tolist(), end[order].tolist(), strict=True):
             low = max(low, reached)
             if low < high:
-                _advise(base + low, high - low)
+                _advise(base + low, high - low, _WILL_NEED)
                 reached = -(-high // _PAGE) * _PAGE
 
     def touch_bounds(self) -> None:
@@ -137,6 +142,10 @@ class Shards:
         """Read every block again and give those that are damaged, in order."""
         found: list[DamagedBlockError] = []
         for block in range(len(self._checked)):
+            if block % _BLOCKS_AHEAD == 0:
+                begin = block << _BLOCK_SHIFT
+                size = min(2 * _BLOCKS_AHEAD << _BLOCK_SHIFT, len(self.memory) - begin)
+                _advise(self.memory.ctypes.data + begin, size, _WILL_NEED)
             try:
                 self._check(block)
             except DamagedBlockError as error:
@@ -149,6 +158,8 @@ class Shards:
         begin = (block - int(self._first_blocks[shard])) * BLOCK_BYTES
         end = min(begin + BLOCK_BYTES, self._shards[shard].bytes)
         start = int(self.starts[shard])
+        if self.larger_than_memory:
+            _advise(self.memory.ctypes.data + start + begin, end - begin, _WILL_NEED)
         if zlib.crc32(self.memory.data[start + begin : start + end]) != self._checksums[block]:
             self._checked[block] = False
             raise DamagedBlockError(shard, begin, end)
@@ -199,8 +210,8 @@ def memory_bytes() -> int:
     return min(found)
 
 
-def _advise(address: int, size: int) -> None:
-    _LIBC.madvise(address, size, _WILL_NEED)  # advice: if it is not taken, nothing is lost
+def _advise(address: int, size: int, advice: int) -> None:
+    _LIBC.madvise(address, size, advice)  # if it is not taken, nothing is lost
 
 
 def _libc() -> ctypes.CDLL:

@@ -110,7 +110,9 @@ def stats(records: Records) -> dict[str, FieldStats]:
     row_bytes = max(records.manifest.bytes // max(records.manifest.rows, 1), 1)
     step = max(_CHUNK_BYTES // row_bytes, 1)
     for start in range(0, len(records), step):
-        chunk = records.gather(np.arange(start, min(start + step, len(records))))
+        rows = np.arange(start, min(start + 2 * step, len(records)))
+        records.will_need(rows)  # these and the next
+        chunk = records.gather(rows[:step])
         for tally in tallies:
             tally.add(chunk[tally.field.name])
     return {tally.field.name: tally.result() for tally in tallies}
