@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -219,3 +221,15 @@ def test_a_changed_model_file_is_another_job(shop: Path) -> None:
     between = ModelFileReader("digits.py").identity
     (shop / "own_labels.py").write_text("A = 2\n")
     assert len({before, between, ModelFileReader("digits.py").identity}) == 3
+
+
+def test_without_a_model_file_nothing_waits_for_torch(in_tmp: Path) -> None:
+    (in_tmp / "a.csv").write_text(TABLE)
+    code = (
+        "import sys\n"
+        "from dovetail.cli.main import main\n"
+        "main(['prepare', 'a.csv', '--reader', 'csv', '--output', 'new'])\n"
+        "print('torch' in sys.modules)\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines()[-1] == "False"

@@ -38,9 +38,11 @@ def chosen(
     Raises:
       DovetailError: these do not go together, or one of them is wrong.
     """
-    from dovetail.definition.definition import load
+    definition = None
+    if model is not None:
+        from dovetail.definition.definition import load  # it brings torch
 
-    definition = None if model is None else load(model)
+        definition = load(model)
     schema = None if definition is None else definition.schema
     if schema_file is not None:
         schema = read_schema(Path(schema_file))
