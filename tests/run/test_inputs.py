@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from dovetail.data.mixing import Mixed
 from dovetail.data.record_writer import RecordWriter
 from dovetail.data.records import Records
 from dovetail.data.schema import Field, Schema
@@ -211,3 +212,21 @@ def test_a_path_that_is_none_says_so(tmp_path: Path, make: Callable[..., Any]):
         opened(tmp_path / "nowhere")
     with pytest.raises(DataError, match="nowhere"):
         make().train(tmp_path / "nowhere")
+
+
+def test_a_mixture_is_an_input_that_goes_on_from_any_position(records: Path):
+    one = Records(records)
+    half = one.select(range(len(one) // 2))
+
+    def make():
+        return Mixed({"whole": one, "half": half}, {"whole": 1, "half": 1})
+
+    stop = 4 * 8
+    whole = [fed.features["x"] for fed in opened(make(), seed=3).batches(0)][:4]
+    rest = [fed.features["x"] for fed in opened(lambda: make(), seed=3).batches(stop // 2)][:2]
+    assert all(torch.equal(a, b) for a, b in zip(rest, whole[2:], strict=True))
+    assert sum(len(batch) for batch in whole) == stop
+    assert str(one.path) in opened(make(), seed=3).describe(0, 8)
+    limited = opened(make(), limit=5, epochs=2)
+    assert len([fed.count for fed in limited.batches(0)]) == 2
+    assert opened(make()).total == len(one) + len(half)
