@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 
+from dovetail.data.columns import assembled
 from dovetail.data.record_writer import RecordWriter
 from dovetail.data.records import Records
 from dovetail.data.schema import Field, Schema
@@ -65,3 +66,14 @@ def is_lost(records, row):
     except DataError:
         return True
     return False
+
+
+def test_columns_gathered_in_pieces_are_put_together_row_by_row():
+    pieces = [
+        (np.array([3, 0]), {"x": np.array([[3, 3], [0, 0]]), "text": ["d", "a"]}),
+        (np.array([1, 2]), {"x": np.array([[1, 1], [2, 2]]), "text": ["b", "c"]}),
+    ]
+    whole = assembled(4, pieces)
+    np.testing.assert_array_equal(whole["x"], np.arange(4)[:, None] * [1, 1])
+    assert whole["text"] == ["a", "b", "c", "d"]
+    assert assembled(0, []) == {}
