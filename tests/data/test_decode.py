@@ -28,6 +28,57 @@ def test_every_image_comes_back_in_its_place(pixels):
     np.testing.assert_array_equal(decode_images([encoded(one) for one in pixels]), pixels)
 
 
+JPEGS = [
+    {},
+    {"quality": 20},
+    {"quality": 95, "subsampling": 0},
+    {"subsampling": 1},
+    {"progressive": True},
+    {"optimize": True, "restart_marker_rows": 1},
+]
+
+
+@pytest.mark.parametrize("options", JPEGS)
+@pytest.mark.parametrize("shape", [(1, 1), (7, 13), (16, 16), (33, 50)])
+def test_plain_jpegs_have_the_pixels_that_pillow_gives(shape, options):
+    pytest.importorskip("simplejpeg")
+    coarse = np.random.default_rng(1).integers(0, 256, (5, 4, 4, 3), dtype=np.uint8)
+    files = []
+    for one in coarse:  # smooth, as photographs are, and noisy
+        smooth = np.asarray(Image.fromarray(one).resize(shape[::-1], Image.Resampling.BICUBIC))
+        noise = np.random.default_rng(2).integers(0, 256, (*shape, 3), dtype=np.uint8)
+        files += [encoded(smooth, "jpeg", **options), encoded(noise, "jpeg", **options)]
+    into = np.empty((*shape, 3), np.uint8)
+    assert all(decode._jpeg_decoded(file, into) for file in files)
+    expected = [np.asarray(Image.open(io.BytesIO(file)).convert("RGB")) for file in files]
+    np.testing.assert_array_equal(decode_images(files), np.stack(expected))
+
+
+def test_without_simplejpeg_pillow_decodes(pixels, monkeypatch):
+    files = [encoded(one, "jpeg") for one in pixels]
+    quick = decode_images(files)
+    monkeypatch.setattr(decode, "_simplejpeg", lambda: None)
+    np.testing.assert_array_equal(decode_images(files), quick)
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK"])
+def test_jpegs_that_are_not_plain_colour_are_left_to_pillow(mode):
+    files = []
+    for value in range(5):
+        file = io.BytesIO()
+        Image.new(mode, (6, 4), value if mode == "L" else (value, 0, 9, 0)).save(file, "jpeg")
+        files.append(file.getvalue())
+    expected = [np.asarray(Image.open(io.BytesIO(file)).convert("RGB")) for file in files]
+    np.testing.assert_array_equal(decode_images(files), np.stack(expected))
+
+
+def test_a_jpeg_cut_short_is_named():
+    whole = encoded(np.zeros((40, 40, 3), np.uint8), "jpeg")
+    files = [whole, whole, whole, whole[: len(whole) // 2], whole]
+    with pytest.raises(DataError, match="image 3 of the batch"):
+        decode_images(files)
+
+
 @pytest.mark.parametrize(("kind", "options"), [("webp", {"lossless": True}), ("png", {})])
 def test_formats_without_loss_give_the_pixels_written(pixels, kind, options):
     found = decode_images([encoded(one, kind, **options) for one in pixels])

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
 import io
 import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +17,7 @@ from dovetail.errors import DataError
 
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _MOST_THREADS = 16
+_JPEG = b"\xff\xd8\xff"
 
 
 def decode_images(
@@ -26,7 +30,8 @@ def decode_images(
     """Decode images (PNG, JPEG, WebP and what else Pillow reads) to pixels.
 
     One pool of threads, as many as there are CPUs, is shared by all callers of a process; Pillow
-    lets go of Python's lock while it decodes. The pool ends with the process.
+    lets go of Python's lock while it decodes. The pool ends with the process. Where simplejpeg is
+    installed (the extra "jpeg"), plain colour JPEGs are decoded by it, to the same pixels.
 
     Args:
       encoded: the bytes of n image files.
@@ -59,6 +64,8 @@ def decode_images(
 
     def fill(rows: range) -> None:
         for row in rows:
+            if mode == "RGB" and _jpeg_decoded(encoded[row], out[row]):
+                continue
             pixels = _decoded(encoded[row], row, size, mode, where)
             if pixels.shape != first.shape:
                 raise DataError(
@@ -80,6 +87,32 @@ def decode_images(
     if failures:
         raise failures[0]
     return out.reshape(*out.shape[:3], channels)
+
+
+def _jpeg_decoded(encoded: bytes, into: np.ndarray) -> bool:
+    """Decode a plain colour JPEG of this size right into its place, if simplejpeg is there.
+
+    What it does not take (another size, grey, CMYK, damage) is left to Pillow and its messages.
+    """
+    simplejpeg = _simplejpeg()
+    if simplejpeg is None or not isinstance(encoded, bytes) or encoded[:3] != _JPEG:
+        return False
+    try:
+        height, width, space, _ = simplejpeg.decode_jpeg_header(encoded)
+        if (height, width) != into.shape[:2] or space != "YCbCr":
+            return False
+        simplejpeg.decode_jpeg(encoded, "RGB", buffer=into)
+    except ValueError:
+        return False
+    return True
+
+
+@functools.cache
+def _simplejpeg() -> Any:
+    try:
+        return importlib.import_module("simplejpeg")
+    except ImportError:
+        return None
 
 
 def _decoded(
