@@ -43,7 +43,7 @@ bench: $(READY) $(RIVALS)
 $(RIVALS): benchmarks/rivals/requirements.txt pyproject.toml
 	@echo "Setting up .bench with the rivals (some minutes the first time) ..."
 	@test -x .bench/bin/pip || $(PYTHON) -m venv .bench
-	@.bench/bin/python -m pip install -qq --disable-pip-version-check -r $< -e .
+	@.bench/bin/python -m pip install -qq --disable-pip-version-check -r $< -e '.[jpeg]'
 	@touch $@
 
 # The full counts of what `make test` runs a seeded subset of.

@@ -38,7 +38,7 @@ JPEG_RIVALS = [
     Rival("DataLoader, 2 workers, Pillow", "record_readers:data_loader_jpeg", {"workers": 2}),
     Rival("TFRecord, tf.data", "record_readers:tf_data_jpeg", {}),
 ]
-LIBRARIES = ["array_record", "numpy", "pillow", "tensorflow-cpu", "webdataset"]
+LIBRARIES = ["array_record", "numpy", "pillow", "simplejpeg", "tensorflow-cpu", "webdataset"]
 
 
 def compare(rivals: Sequence[Rival], folder: Path, *, rounds: int, seconds: float) -> Any:
