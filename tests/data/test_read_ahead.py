@@ -10,6 +10,7 @@ from dovetail.data.read_ahead import ReadAhead
 from dovetail.data.record_writer import RecordWriter
 from dovetail.data.records import Records
 from dovetail.data.schema import Field, Schema
+from dovetail.errors import DataError
 
 ROW = 5000
 
@@ -184,7 +185,10 @@ def test_asking_for_damaged_rows_is_no_error_until_they_are_gathered(place):
     content = bytearray(file.read_bytes())
     content[start + 100] ^= 1
     file.write_bytes(content)
-    Records(place).will_need(range(1000))
+    opened = Records(place)
+    opened.will_need(range(1000))
+    with pytest.raises(DataError, match="is damaged"):
+        opened.gather(range(1000))
 
 
 def test_memory_is_that_of_the_machine_or_less():
