@@ -160,6 +160,17 @@ def test_slow_items_are_made_in_a_thread_until_they_are_quick_again():
     assert not any(ahead[300:])
 
 
+@pytest.mark.parametrize(("used", "threaded"), [(0.004, True), (0.006, False)])
+def test_items_are_slow_only_beside_what_they_are_used_for(used, threaded):
+    source = Slowly(0, 500, 500)  # of a millisecond each
+    ahead = []
+    with where_slow(source) as items:
+        for _, in_thread in items:
+            ahead.append(in_thread)
+            source.now += used
+    assert any(ahead) == threaded
+
+
 def test_an_error_among_slow_items_comes_where_its_item_would_have():
     source = Slowly(0, 50, 50)
 

@@ -110,10 +110,11 @@ class Direct(Iterator[T], Generic[T]):
 class WhereSlow(Iterator[T], Generic[T]):
     """The items of an iterable, made in a thread while they are slow to make, and else directly.
 
-    A thread pays where an item takes long, as from a slow disk. One that takes some microseconds
-    is made in less time than two threads need to take turns at Python's lock. So items are made
-    directly until several were slow, then in a thread for a spell, which is longer each time that
-    they still are slow after it.
+    A thread pays where an item takes long beside what is done with it, as from a slow disk. One
+    that takes some microseconds is made in less time than two threads need to take turns at
+    Python's lock, and a thread at work beside torch's own, one for each core, holds up all of
+    them. So items are made directly until several were slow, then in a thread for a spell, which
+    is longer each time that they still are slow after it.
 
     Args:
       iterable: what to iterate over.
@@ -136,6 +137,7 @@ class WhereSlow(Iterator[T], Generic[T]):
         self._spell = _LEAST_SPELL
         self._slow = 0.0  # rises by 1 with a slow item, falls by a quarter with another
         self._since = 0  # items made directly since the last spell
+        self._given: float | None = None  # when the last item made directly was handed over
 
     def __next__(self) -> T:
         if self._ahead is not None:
@@ -146,10 +148,12 @@ class WhereSlow(Iterator[T], Generic[T]):
         if self._items is None:
             raise StopIteration
         start = self._clock()
+        used = start - self._given if self._given is not None else 0.0
         item = next(self._items)
-        took = self._clock() - start
+        self._given = self._clock()
+        took = self._given - start
         self._since += 1
-        if took > _SLOW_SECONDS:
+        if took > _SLOW_SECONDS and took > _SLOW_SHARE * used:
             self._slow += 1
             if self._slow >= _SLOW_ITEMS:
                 self._begin_spell()
@@ -161,7 +165,7 @@ class WhereSlow(Iterator[T], Generic[T]):
         assert self._items is not None
         longer = self._since <= 2 * _SLOW_ITEMS
         self._spell = min(self._spell * 2, _LONGEST_SPELL) if longer else _LEAST_SPELL
-        self._slow, self._since = 0.0, 0
+        self._slow, self._since, self._given = 0.0, 0, None
         self._ahead = Prefetched(itertools.islice(self._items, self._spell), self._depth)
 
     def close(self) -> None:
@@ -187,6 +191,7 @@ class WhereSlow(Iterator[T], Generic[T]):
 
 
 _SLOW_SECONDS = 150e-6
+_SLOW_SHARE = 0.2  # of the time that the item before was used for
 _SLOW_ITEMS = 3
 _LEAST_SPELL, _LONGEST_SPELL = 64, 4096
 
