@@ -28,6 +28,14 @@ class CheckpointError(DovetailError, ValueError):
     """A checkpoint is absent, damaged, or belongs to another definition."""
 
 
+class ModelDirInUseError(DovetailError, RuntimeError):
+    """Another run that is alive writes to the same model_dir."""
+
+
+class StorageError(DovetailError, OSError):
+    """A disk is full or fails: not the user's mistake, so the command line exits with 3."""
+
+
 class NanLossError(DovetailError, RuntimeError):
     """The loss, or a parameter about to be saved, is not finite.
 

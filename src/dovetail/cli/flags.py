@@ -48,6 +48,21 @@ RUN_FLAGS: Mapping[str, Flag] = {
     "keep_checkpoint_max": Flag(
         int, "N", "How many of the newest checkpoints are kept; 5. 0 keeps all.", training_only=True
     ),
+    "keep_checkpoint_every_steps": Flag(
+        int, "N", "A checkpoint of a multiple of N steps is kept too.", training_only=True
+    ),
+    "keep_checkpoint_every_n_hours": Flag(
+        float, "HOURS", "One checkpoint in so many hours is kept too.", training_only=True
+    ),
+    "keep_checkpoint_best": Flag(
+        int, "N", "The N best by --best-metric are kept too; 0.", training_only=True
+    ),
+    "best_metric": Flag(
+        str, "NAME", "A metric of the evaluations beside training; loss.", training_only=True
+    ),
+    "best_is": Flag(
+        str, "NAME", "higher or lower; auto (lower for a loss or an error).", training_only=True
+    ),
     "log_step_count_steps": Flag(
         int,
         "N",
@@ -55,13 +70,46 @@ RUN_FLAGS: Mapping[str, Flag] = {
         training_only=True,
     ),
     "device": Flag(str, "NAME", "auto (the accelerator there is, else the CPU), cpu, cuda, ..."),
-    "precision": Flag(str, "NAME", "fp32; or bf16 for the forward pass."),
+    "precision": Flag(str, "NAME", "fp32; or bf16, fp16 for the forward pass."),
     "execution": Flag(str, "NAME", "auto, eager, or compiled (by torch.compile)."),
     "parts": Flag(
         int, "N", "Cut each batch into N parts, which takes less memory; 1.", training_only=True
     ),
+    "ema_decay": Flag(
+        float,
+        "DECAY",
+        "Keep averages of the parameters, for evaluation and prediction.",
+        training_only=True,
+    ),
+    "freeze": Flag(
+        str, "PATTERNS", "Parameters that are not trained: encoder.*,head.bias", training_only=True
+    ),
+    "recompute": Flag(
+        str,
+        "PATTERNS",
+        "Modules computed anew in the backward pass, which takes less memory.",
+        training_only=True,
+    ),
+    "warm_start_from": Flag(
+        str, "DIR", "A checkpoint whose parameters a new run begins with.", training_only=True
+    ),
+    "finite_checks": Flag(
+        str,
+        "NAME",
+        "loss; all (every output and gradient, which is slow); or off.",
+        training_only=True,
+    ),
     "deterministic": Flag(bool, "", "Use only deterministic algorithms of torch."),
     "prefetch": Flag(int, "N", "How many batches are made ahead of need; 2."),
+    "unpositioned_input": Flag(
+        str,
+        "NAME",
+        "When resumed, an input without positions is: restart, fast_forward or refuse.",
+        training_only=True,
+    ),
+    "heartbeat_secs": Flag(
+        float, "SECONDS", "How often heartbeat.json is written; 10. 0: never.", training_only=True
+    ),
     "progress": Flag(
         bool, "", "Show progress: a bar on a terminal, lines elsewhere.", training_only=True
     ),

@@ -23,7 +23,7 @@ from dovetail.program.network import Network, Statics
 from dovetail.program.randomness import seed_generators, seeded
 from dovetail.program.step import Optimizers, Part, train_parts
 
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["fp32", "bf16", "fp16"]
 Execution = Literal["auto", "eager", "compiled"]
 
 
@@ -39,6 +39,7 @@ class Program:
       seed: what initial weights and the randomness of steps are derived from.
       network: the one module that holds every parameter.
       position: how many training examples its steps have consumed, kept by whoever steps it.
+      before_update: called with a train step's loss before its gradients are applied.
       built: whether the layers exist; the first step builds them where no example was given.
     """
 
@@ -65,6 +66,7 @@ class Program:
         self._compiled: Callable[..., dict[str, Any]] | None = None
         self._optimizers: Optimizers | None = None
         self.position = 0
+        self.before_update: Callable[[Tensor], None] | None = None
         self._step = 0
         self._lock = threading.Lock()
 
@@ -203,7 +205,7 @@ class Program:
             with self._precise():
                 return self._forward(part.features, part.labels)
 
-        output = train_parts(forward, parts, self.network, optimizers, step)
+        output = train_parts(forward, parts, self.network, optimizers, step, self.before_update)
         self.global_step = step + 1
         return mapped(output, Tensor.detach)
 

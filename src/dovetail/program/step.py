@@ -110,12 +110,17 @@ def train_parts(
     network: nn.Module,
     optimizers: Optimizers,
     step: int,
+    before_update: Callable[[Tensor], None] | None = None,
 ) -> dict[str, Any]:
     """Run the parts forward and backward and apply their weighted gradients once.
 
     The gradient of the step is sum(w_p g_p) / sum(w_p), w_p being part p's `loss_weight` (its
     number of examples by default), and sum(g_p) for `loss_weight="sum"`: what one batch of all
     parts would give.
+
+    Args:
+      before_update: called with the step's loss when the gradients are there, before they are
+        clipped and applied; what it raises leaves the parameters as they were.
 
     Returns:
       The last part's tensors, with `loss` put together over all parts by the same weights.
@@ -127,6 +132,8 @@ def train_parts(
         _backward(output, optimizers, None)
     else:
         output = _weighted(forward, parts, network, optimizers)
+    if before_update is not None:
+        before_update(output["loss"])
     for name, optimizer in optimizers.torch.items():
         described = optimizers.described[name]
         if described.clip_norm is not None or described.clip_value is not None:

@@ -5,25 +5,60 @@ from __future__ import annotations
 import dataclasses
 import math
 import numbers
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from dovetail.errors import ParamsError, nearest
+from dovetail.run.warm_start import WarmStart
 
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["fp32", "bf16", "fp16"]
 Execution = Literal["auto", "eager", "compiled"]
+BestIs = Literal["auto", "higher", "lower"]
+UnpositionedInput = Literal["restart", "fast_forward", "refuse"]
+FiniteChecks = Literal["loss", "all", "off"]
 
-_CHOICES = {"precision": ("fp32", "bf16"), "execution": ("auto", "eager", "compiled")}
+_CHOICES = {
+    "precision": get_args(Precision),
+    "execution": get_args(Execution),
+    "best_is": get_args(BestIs),
+    "unpositioned_input": get_args(UnpositionedInput),
+    "finite_checks": get_args(FiniteChecks),
+}
 _AT_LEAST = {
     "save_summary_steps": 1,
     "save_checkpoints_steps": 1,
     "keep_checkpoint_max": 0,
+    "keep_checkpoint_every_steps": 1,
+    "keep_checkpoint_best": 0,
+    "heartbeat_secs": 0,
     "log_step_count_steps": 1,
     "parts": 1,
     "prefetch": 0,
 }
 ALIASES = {"tf_random_seed": "seed"}
+_DEFAULTS: dict[str, Any] = {  # of what is not None by default
+    "seed": 0,
+    "save_summary_steps": 100,
+    "keep_checkpoint_max": 5,
+    "keep_checkpoint_best": 0,
+    "best_metric": "loss",
+    "best_is": "auto",
+    "log_step_count_steps": 100,
+    "device": "auto",
+    "precision": "fp32",
+    "execution": "auto",
+    "parts": 1,
+    "freeze": (),
+    "recompute": (),
+    "finite_checks": "loss",
+    "deterministic": False,
+    "prefetch": 2,
+    "unpositioned_input": "restart",
+    "heartbeat_secs": 10.0,
+    "progress": True,
+}
 
 
 @dataclass(frozen=True, init=False)
@@ -39,13 +74,31 @@ class RunConfig:
       save_checkpoints_steps: a checkpoint every so many steps; not with save_checkpoints_secs.
       save_checkpoints_secs: a checkpoint every so many seconds; 600 where neither is given.
       keep_checkpoint_max: how many of the newest checkpoints are kept, 5; 0 keeps all.
+      keep_checkpoint_every_steps: every checkpoint whose step is a multiple of it is kept too.
+      keep_checkpoint_every_n_hours: one checkpoint in so many hours is kept too.
+      keep_checkpoint_best: how many of the best by `best_metric` are kept too; 0.
+      best_metric: a metric of the evaluations beside training; "loss".
+      best_is: "higher" or "lower"; "auto": lower for a loss, an error or a perplexity.
       log_step_count_steps: a line of progress every so many steps where there is no bar; 100.
       device: "auto" (the accelerator there is, else the CPU), "cpu", "cuda", ...
-      precision: "fp32", or "bf16" for the forward pass under autocast.
+      precision: "fp32"; "bf16" or "fp16" for the forward pass under autocast, the latter with a
+        scaled loss.
       execution: "auto", "eager" or "compiled" (torch.compile).
       parts: into how many parts the global batch is cut; their gradients are summed.
+      ema_decay: keep averages of the parameters, average = decay average + (1 - decay) parameter,
+        which evaluation and prediction use; None keeps none.
+      freeze: patterns of names of parameters that are not trained ("encoder.*").
+      recompute: patterns of names of modules whose activations are computed anew in the backward
+        pass, which takes less memory.
+      warm_start_from: a checkpoint or model_dir whose parameters a new run begins with, or a
+        `WarmStart` that says which.
+      finite_checks: "loss": the loss is watched; "all": every output and gradient at each step,
+        which is slow; "off".
       deterministic: use only deterministic algorithms of torch.
       prefetch: how many batches are made ahead of need; 0 makes each when it is needed.
+      unpositioned_input: what a resumed run does with an input that can't start at a position:
+        "restart" it, "fast_forward" over what was used, or "refuse" to go on.
+      heartbeat_secs: how often heartbeat.json in model_dir says that the run is alive; 10; 0 never.
       progress: show a bar on a terminal, lines elsewhere; True.
       tf_random_seed: another name for seed.
 
@@ -67,13 +120,25 @@ class RunConfig:
     save_checkpoints_steps: int | None
     save_checkpoints_secs: float | None
     keep_checkpoint_max: int
+    keep_checkpoint_every_steps: int | None
+    keep_checkpoint_every_n_hours: float | None
+    keep_checkpoint_best: int
+    best_metric: str
+    best_is: BestIs
     log_step_count_steps: int
     device: str
     precision: Precision
     execution: Execution
     parts: int
+    ema_decay: float | None
+    freeze: tuple[str, ...]
+    recompute: tuple[str, ...]
+    warm_start_from: str | WarmStart | None
+    finite_checks: FiniteChecks
     deterministic: bool
     prefetch: int
+    unpositioned_input: UnpositionedInput
+    heartbeat_secs: float
     progress: bool
     given: frozenset[str] = dataclasses.field(compare=False, repr=False)
 
@@ -86,16 +151,29 @@ class RunConfig:
         save_checkpoints_steps: int | None = None,
         save_checkpoints_secs: float | None = None,
         keep_checkpoint_max: int | None = None,
+        keep_checkpoint_every_steps: int | None = None,
+        keep_checkpoint_every_n_hours: float | None = None,
+        keep_checkpoint_best: int | None = None,
+        best_metric: str | None = None,
+        best_is: BestIs | None = None,
         log_step_count_steps: int | None = None,
         device: str | None = None,
         precision: Precision | None = None,
         execution: Execution | None = None,
         parts: int | None = None,
+        ema_decay: float | None = None,
+        freeze: str | Iterable[str] | None = None,
+        recompute: str | Iterable[str] | None = None,
+        warm_start_from: str | WarmStart | None = None,
+        finite_checks: FiniteChecks | None = None,
         deterministic: bool | None = None,
         prefetch: int | None = None,
+        unpositioned_input: UnpositionedInput | None = None,
+        heartbeat_secs: float | None = None,
         progress: bool | None = None,
         tf_random_seed: int | None = None,
     ) -> None:
+        passed = {name: value for name, value in locals().items() if name != "self"}
         if seed is not None and tf_random_seed is not None and seed != tf_random_seed:
             raise ParamsError(
                 f"RunConfig got seed={seed} and tf_random_seed={tf_random_seed}: they are two "
@@ -106,43 +184,15 @@ class RunConfig:
                 f"RunConfig got save_checkpoints_steps={save_checkpoints_steps} and "
                 f"save_checkpoints_secs={save_checkpoints_secs}; give one of them."
             )
-        by_default: dict[str, Any] = {
-            "model_dir": None,
-            "seed": 0,
-            "save_summary_steps": 100,
-            "save_checkpoints_steps": None,
-            "save_checkpoints_secs": 600.0 if save_checkpoints_steps is None else None,
-            "keep_checkpoint_max": 5,
-            "log_step_count_steps": 100,
-            "device": "auto",
-            "precision": "fp32",
-            "execution": "auto",
-            "parts": 1,
-            "deterministic": False,
-            "prefetch": 2,
-            "progress": True,
-        }
-        passed: dict[str, Any] = {
-            "model_dir": None if model_dir is None else str(model_dir),
-            "seed": tf_random_seed if seed is None else seed,
-            "save_summary_steps": save_summary_steps,
-            "save_checkpoints_steps": save_checkpoints_steps,
-            "save_checkpoints_secs": save_checkpoints_secs,
-            "keep_checkpoint_max": keep_checkpoint_max,
-            "log_step_count_steps": log_step_count_steps,
-            "device": None if device is None else str(device),
-            "precision": precision,
-            "execution": execution,
-            "parts": parts,
-            "deterministic": deterministic,
-            "prefetch": prefetch,
-            "progress": progress,
-        }
-        for name, default in by_default.items():
-            value = passed[name]
-            if value is not None:
-                value = _checked(name, value)
-            object.__setattr__(self, name, default if value is None else value)
+        alias = passed.pop("tf_random_seed")
+        passed["seed"] = alias if seed is None else seed
+        for name in ("model_dir", "device"):
+            passed[name] = None if passed[name] is None else str(passed[name])
+        for name, value in passed.items():
+            by_default = _DEFAULTS.get(name)
+            if name == "save_checkpoints_secs" and save_checkpoints_steps is None:
+                by_default = 600.0
+            object.__setattr__(self, name, by_default if value is None else _checked(name, value))
         given = frozenset(name for name, value in passed.items() if value is not None)
         object.__setattr__(self, "given", given)
 
@@ -197,11 +247,23 @@ _TYPES: dict[str, type] = {
     "deterministic": bool,
     "progress": bool,
     "save_checkpoints_secs": float,
+    "keep_checkpoint_every_n_hours": float,
+    "heartbeat_secs": float,
+    "best_metric": str,
+    "best_is": str,
+    "ema_decay": float,
+    "unpositioned_input": str,
+    "finite_checks": str,
 }
+_PATTERNS = ("freeze", "recompute")
 
 
 def _checked(name: str, value: Any) -> Any:
     """Return the value in its field's type, refusing what is wrong."""
+    if name in _PATTERNS:
+        return _patterns(name, value)
+    if name == "warm_start_from":
+        return _warm_start(value)
     kind = _TYPES.get(name, int)
     fits = isinstance(value, kind)
     if kind in (int, float) and not isinstance(value, bool):
@@ -226,6 +288,39 @@ def _checked(name: str, value: Any) -> Any:
         raise ParamsError(f"RunConfig: {name}={value}; it must be at least {_AT_LEAST[name]}.")
     if name == "seed" and not -(2**63) <= value < 2**64:
         raise ParamsError(f"RunConfig: seed={value}; it must fit into 64 bits.")
-    if name == "save_checkpoints_secs" and not (math.isfinite(value) and value > 0):
-        raise ParamsError(f"RunConfig: {name}={value}; it must be more than 0 seconds.")
+    if name in _ABOVE_ZERO and not 0 < value < math.inf:
+        raise ParamsError(f"RunConfig: {name}={value}; it must be more than 0 {_ABOVE_ZERO[name]}.")
+    if kind is float and not math.isfinite(value):
+        raise ParamsError(f"RunConfig: {name}={value}; it must be a finite number.")
+    if name == "ema_decay" and not 0 < value < 1:
+        raise ParamsError(
+            f"RunConfig: ema_decay={value}; it must lie between 0 and 1, such as 0.999 for an "
+            "average over about 1,000 steps."
+        )
     return value
+
+
+_ABOVE_ZERO = {"save_checkpoints_secs": "seconds", "keep_checkpoint_every_n_hours": "hours"}
+
+
+def _patterns(name: str, value: Any) -> tuple[str, ...]:
+    """Return patterns as a tuple; text is split at commas."""
+    parts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(parts, Iterable) or not all(isinstance(part, str) for part in parts):
+        raise ParamsError(
+            f"RunConfig: {name} must be patterns of names, such as 'encoder.*' or a list of such; "
+            f"it is {value!r}."
+        )
+    return tuple(part.strip() for part in parts if part.strip())
+
+
+def _warm_start(value: Any) -> Any:
+    """Return a path as text, and a WarmStart as it is."""
+    if isinstance(value, (str, os.PathLike)):
+        return os.fspath(value)
+    if isinstance(value, WarmStart):
+        return value
+    raise ParamsError(
+        "RunConfig: warm_start_from must be the path of a checkpoint or model_dir, or a "
+        f"dovetail.WarmStart; it is {value!r}, a {type(value).__name__}."
+    )

@@ -21,7 +21,7 @@ from dovetail.program.program import Program, choose_device
 from dovetail.run import checkpoint, predict, provenance
 from dovetail.run.config import RunConfig
 from dovetail.run.evaluate import evaluate
-from dovetail.run.hooks import HOOK_METHODS, Hook, SavingListener, checked
+from dovetail.run.hooks import Hook, SavingListener, checked_hooks, checked_listeners
 from dovetail.run.inputs import Input, open_input
 from dovetail.run.model_dir import make_model_dir, with_model_dir
 from dovetail.run.resolve import Resolved, resolve
@@ -174,8 +174,8 @@ class Estimator:
           command: the command line, for the record of the run.
         """
         _check_steps(steps, max_steps)
-        taken_hooks = checked(hooks, HOOK_METHODS, "hooks")
-        taken_listeners = checked(listeners, ("after_save",), "saving_listeners")
+        taken_hooks = checked_hooks(hooks)
+        taken_listeners = checked_listeners(listeners)
         asked = {"steps": steps, "max_steps": max_steps, "epochs": epochs}
         if all(value is None for value in asked.values()):
             max_steps, epochs = self._resolved.max_steps, self._resolved.epochs
@@ -231,7 +231,7 @@ class Estimator:
           CheckpointError: there is no checkpoint, or it is of another definition.
         """
         _check_steps(steps, None)
-        taken = checked(hooks, HOOK_METHODS, "hooks")
+        taken = checked_hooks(hooks)
         source = self._input(input_fn, ModeKeys.EVAL)
         restored = self._restored(checkpoint_path, ModeKeys.EVAL)
         folder = Path(self.model_dir) / (f"eval_{name}" if name else "eval")
@@ -279,7 +279,7 @@ class Estimator:
         """
         keys = [predict_keys] if isinstance(predict_keys, str) else predict_keys
         _check_steps(steps, None)
-        taken = checked(hooks, HOOK_METHODS, "hooks")
+        taken = checked_hooks(hooks)
         source = self._input(input_fn, ModeKeys.PREDICT)
         restored = self._restored(checkpoint_path, ModeKeys.PREDICT)
         program = self._program_for(ModeKeys.PREDICT)

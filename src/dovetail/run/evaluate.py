@@ -16,7 +16,7 @@ from dovetail.program.randomness import kept_generators
 from dovetail.run import saving
 from dovetail.run.batch_errors import explained
 from dovetail.run.checkpoint import Checkpoint
-from dovetail.run.hooks import Hook, Run, each
+from dovetail.run.hooks import Hook, Hooks, Run
 from dovetail.run.inputs import Input
 from dovetail.run.measures import HostCall, MeanLoss
 from dovetail.run.summaries import SummaryWriter
@@ -54,7 +54,7 @@ def evaluate(
     host: HostCall | None = None
     loss = MeanLoss(program.device)
     done = 0
-    run = Run(program, model_dir or Path())
+    run, told = Run(program, model_dir or Path()), Hooks(hooks)
     with contextlib.ExitStack() as stack:
         stack.enter_context(kept_generators())
         batches = stack.enter_context(contextlib.closing(source.batches(0)))
@@ -68,8 +68,8 @@ def evaluate(
                 if restored is not None:
                     saving.restore(program, restored, weights_only=True)
                 run.step = program.global_step
-                each(hooks, "begin", run)
-            each(hooks, "before_step", run)
+                told.begin(run)
+            told.before_step(run)
             with explained("evaluation", source, fed):
                 output = program.eval_step(fed.features, fed.labels, batch=done)
             statics = program.statics(ModeKeys.EVAL)
@@ -79,11 +79,11 @@ def evaluate(
             host.update(output, fed.count)
             loss.update(output, statics.loss_weight, fed.count)
             done += 1
-            each(hooks, "after_step", run, output)
+            told.after_step(run, output)
             if run.stopping or (steps is not None and done >= steps):
                 break
         if done:
-            each(hooks, "end", run)
+            told.end(run)
     if metrics is None or host is None:
         raise DataError(f"{source.name} gave no batch, so there is nothing to evaluate.")
     values = {**metrics.compute(), **host.compute(), "loss": loss.compute()}

@@ -17,7 +17,7 @@ from dovetail.program.randomness import kept_generators
 from dovetail.run import saving
 from dovetail.run.batch_errors import explained
 from dovetail.run.checkpoint import Checkpoint
-from dovetail.run.hooks import Hook, Run, each
+from dovetail.run.hooks import Hook, Hooks, Run
 from dovetail.run.inputs import Input
 
 
@@ -48,7 +48,7 @@ def predict(
       CheckpointError: the checkpoint is of another definition.
     """
     done = 0
-    run = Run(program, model_dir or Path())
+    run, told = Run(program, model_dir or Path()), Hooks(hooks)
     with contextlib.ExitStack() as stack:
         batches = stack.enter_context(contextlib.closing(source.batches(0)))
         for fed in batches:
@@ -59,12 +59,12 @@ def predict(
                 if restored is not None:
                     saving.restore(program, restored, weights_only=True)
                 run.step = program.global_step
-                each(hooks, "begin", run)
-            each(hooks, "before_step", run)
+                told.begin(run)
+            told.before_step(run)
             # Around the step alone: between batches the caller's code runs.
             with kept_generators(), explained("prediction", source, fed):
                 predicted = program.predict_step(fed.features, batch=done)
-            each(hooks, "after_step", run, predicted)
+            told.after_step(run, predicted)
             output = predicted["predictions"]
             for key in keys or ():
                 if key not in output:
@@ -77,7 +77,7 @@ def predict(
             if run.stopping or (steps is not None and done >= steps):
                 break
         if done:
-            each(hooks, "end", run)
+            told.end(run)
     if done == 0:
         raise DataError(f"{source.name} gave no batch, so there is nothing to predict.")
 

@@ -19,7 +19,7 @@ from dovetail.program.randomness import kept_generators, seeded
 from dovetail.run import checkpoint, saving, signals
 from dovetail.run.batch_errors import explained
 from dovetail.run.config import RunConfig
-from dovetail.run.hooks import Hook, Run, SavingListener, each, tell
+from dovetail.run.hooks import Hook, Hooks, Run, SavingListener, tell
 from dovetail.run.inputs import Input
 from dovetail.run.loss_watch import LossWatch
 from dovetail.run.measures import measured, write_summaries
@@ -92,7 +92,7 @@ def train(
     if last_step is not None and step >= last_step:
         return Trained(step, 0, position, math.nan, newest, "nothing to do")
     first_step = step
-    run = Run(program, model_dir, step)
+    run, told = Run(program, model_dir, step, config), Hooks(hooks)
     loss: Tensor = torch.tensor(math.nan)
     saved_at, saved_time = -1, time.monotonic()
     why = "input ended"
@@ -132,10 +132,10 @@ def train(
         progress.start(step, _planned(source, fed.count, step, position, last_step))
         if step == 0 and newest is None:
             save()
-        each(hooks, "begin", run)
+        told.begin(run)
         rate_from, rate_examples = time.monotonic(), 0
         while fed is not None:
-            each(hooks, "before_step", run)
+            told.before_step(run)
             summary = (step + 1) % config.save_summary_steps == 0 or step == 0
             with explained(f"training step {step + 1}", source, fed):
                 output = program.train_step(
@@ -154,7 +154,7 @@ def train(
                 write_summaries(writer, output.get("summaries", {}), step)
                 rate_from, rate_examples = now, 0
             progress.step(step, fed.count, loss)
-            each(hooks, "after_step", run, output)
+            told.after_step(run, output)
             if last_step is not None and step >= last_step:
                 why = "max_steps"
                 break
@@ -171,7 +171,7 @@ def train(
                 raise
         if saved_at != step:
             save()
-        each(hooks, "end", run)
+        told.end(run)
         progress.finish(step, loss)
         stop.take_effect()
     return Trained(step, step - first_step, position, float(loss), newest, why)
