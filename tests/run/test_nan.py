@@ -74,18 +74,57 @@ def test_parameters_that_blow_up_are_never_saved(make: Callable[..., Estimator],
 
 
 def test_losses_of_an_accelerator_are_looked_at_together_and_the_first_bad_one_named():
-    watch = LossWatch(
-        torch.device("meta"), lambda start, count: f"examples {start} to {start + count - 1}", 4
-    )
+    def take(watch: LossWatch, step: int, value: float) -> None:
+        watch.expect(step, 8 * (step - 1), 8)
+        watch.before_update(torch.tensor(value))
+        watch.after_update(torch.tensor(value))
+
+    def describe(start: int, count: int) -> str:
+        return f"examples {start} to {start + count - 1}"
+
+    watch = LossWatch(torch.device("meta"), describe, every=4)
     for step, value in enumerate([1.0, 2.0, float("nan")], start=1):
-        watch.add(step, 8 * (step - 1), 8, torch.tensor(value), None)
+        take(watch, step, value)
     with pytest.raises(NanLossError, match="at step 3, on the batch of examples 16 to 23") as error:
-        watch.add(4, 24, 8, torch.tensor(float("inf")), None)
+        take(watch, 4, float("inf"))
     assert error.value.step == 3
 
-    watch = LossWatch(torch.device("meta"), lambda start, count: "", 4)
+    watch = LossWatch(torch.device("meta"), describe, every=4)
     for step in range(1, 9):
-        watch.add(step, 0, 1, torch.tensor(0.0), None)
-    watch.add(9, 0, 1, torch.tensor(float("inf")), None)
+        take(watch, step, 0.0)
+    take(watch, 9, float("inf"))
     with pytest.raises(NanLossError, match="inf at step 9"):
-        watch.check(None)
+        watch.check()
+
+
+def test_a_watch_that_is_off_looks_at_nothing():
+    watch = LossWatch(torch.device("cpu"), lambda start, count: "", on=False)
+    watch.before_update(torch.tensor(float("nan")))
+    watch.after_update(torch.tensor(float("nan")))
+    watch.check()
+
+
+def test_a_step_whose_loss_is_not_finite_never_reaches_the_parameters(
+    make: Callable[..., Estimator], table: dict[str, np.ndarray]
+):
+    from dovetail.run.hooks import Hook
+
+    x = table["x"][:16].copy()
+    x[9] = np.nan
+    seen = []
+
+    class Look(Hook):
+        def before_step(self, run):
+            seen.append([p.detach().clone() for p in run.program.network.parameters()])
+
+        def on_error(self, run, error):
+            assert isinstance(error, NanLossError)
+            seen.append([p.detach().clone() for p in run.program.network.parameters()])
+
+    with pytest.raises(NanLossError, match="before the parameters were changed"):
+        make("run", regression_model_fn, {"learning_rate": 0.01}).train(
+            lambda: [({"x": x[i : i + 8]}, x[i : i + 8, 1:2]) for i in (0, 8)], hooks=[Look()]
+        )
+    assert len(seen) == 3
+    assert all(map(torch.equal, seen[1], seen[2]))
+    assert not all(map(torch.equal, seen[0], seen[1]))

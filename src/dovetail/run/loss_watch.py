@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -13,61 +12,87 @@ from dovetail.errors import NanLossError
 
 
 class LossWatch:
-    """Looks at each loss once: on the CPU at once, elsewhere many of them together.
+    """Looks at each loss once: on the CPU before its update, elsewhere many of them together.
+
+    On the CPU the loss is there when the gradients are, so a step whose loss is not finite never
+    reaches the parameters. Elsewhere a look waits for the device, so it is taken once in a while.
 
     Args:
       device: where the losses are.
       describe: (position, count) -> which examples these are.
+      on: False looks at none.
       every: how many losses of an accelerator are looked at together.
     """
 
     def __init__(
-        self, device: torch.device, describe: Callable[[int, int], str], every: int = 50
+        self,
+        device: torch.device,
+        describe: Callable[[int, int], str],
+        *,
+        on: bool = True,
+        every: int = 50,
     ) -> None:
-        self.at_once = device.type == "cpu"
-        self.describe = describe
-        self.every = every
-        self.seen: list[tuple[int, int, int]] = []
-        self.losses: list[Tensor] = []
+        self._at_once = on and device.type == "cpu"
+        self._later = on and not self._at_once
+        self._describe = describe
+        self._every = every
+        self._step, self._start, self._count = 0, 0, 0
+        self._seen: list[tuple[int, int, int]] = []
+        self._losses: list[Tensor] = []
 
-    def add(self, step: int, start: int, count: int, loss: Tensor, newest: Path | None) -> None:
-        """Take the loss of a step, on `count` examples from position `start` on.
+    def expect(self, step: int, start: int, count: int) -> None:
+        """Say which step comes, on `count` examples from position `start` on."""
+        self._step, self._start, self._count = step, start, count
+
+    def before_update(self, loss: Tensor) -> None:
+        """Take the loss of a step whose gradients are there, but not applied yet.
 
         Raises:
-          NanLossError: it, or one of those before, is not finite; `newest` is named as kept.
+          NanLossError: it is not finite.
         """
-        if self.at_once:
+        if self._at_once:
             value = loss.item()
             if not math.isfinite(value):
-                raise self._error(value, step, start, count, newest)
-            return
-        self.seen.append((step, start, count))
-        self.losses.append(loss)
-        if len(self.seen) >= self.every:
-            self.check(newest)
+                raise self._error(value, self._step, self._start, self._count, applied=False)
 
-    def check(self, newest: Path | None) -> None:
+    def after_update(self, loss: Tensor) -> None:
+        """Take the loss of a step that is done.
+
+        Raises:
+          NanLossError: it, or one of those before, is not finite.
+        """
+        if self._later:
+            self._seen.append((self._step, self._start, self._count))
+            self._losses.append(loss)
+            if len(self._seen) >= self._every:
+                self.check()
+
+    def check(self) -> None:
         """Look at all losses that were not looked at yet.
 
         Raises:
-          NanLossError: as `add`.
+          NanLossError: as `after_update`.
         """
-        if not self.losses:
+        if not self._losses:
             return
-        values = torch.stack(self.losses).tolist()
-        for value, seen in zip(values, self.seen, strict=True):
+        values = torch.stack(self._losses).tolist()
+        for value, seen in zip(values, self._seen, strict=True):
             if not math.isfinite(value):
-                raise self._error(value, *seen, newest)
-        self.seen.clear()
-        self.losses.clear()
+                raise self._error(value, *seen, applied=True)
+        self._seen.clear()
+        self._losses.clear()
 
     def _error(
-        self, value: float, step: int, start: int, count: int, newest: Path | None
+        self, value: float, step: int, start: int, count: int, *, applied: bool
     ) -> NanLossError:
-        kept = f" The last good checkpoint is {newest}." if newest is not None else ""
+        stopped = (
+            "Training stopped."
+            if applied
+            else "Training stopped before the parameters were changed by it."
+        )
         return NanLossError(
-            f"The loss is {value} at step {step}, on the batch of {self.describe(start, count)}. "
-            f"Training stopped.{kept} Look at that batch for values that are not finite, lower "
-            "the learning rate, or clip gradients (optimizers.Adam(..., clip_norm=1.0)).",
+            f"The loss is {value} at step {step}, on the batch of {self._describe(start, count)}. "
+            f"{stopped} Look at that batch for values that are not finite, lower the learning "
+            "rate, or clip gradients (optimizers.Adam(..., clip_norm=1.0)).",
             step,
         )

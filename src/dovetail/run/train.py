@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dovetail.errors import DataError
+from dovetail.errors import DataError, NanLossError
 from dovetail.program.batches import cut
 from dovetail.program.program import Program
 from dovetail.program.randomness import kept_generators, seeded
@@ -99,13 +99,14 @@ def train(
 
     def save() -> None:
         nonlocal newest, saved_at, saved_time
-        watch.check(newest)
+        watch.check()
         newest = saving.save(program, model_dir)
         saved_at, saved_time = step, time.monotonic()
         checkpoint.prune(model_dir, config.keep_checkpoint_max, current=newest)
         tell(listeners, newest, step)
 
     with contextlib.ExitStack() as stack:
+        stack.enter_context(_failure_told(told, run, lambda: newest))
         stack.enter_context(kept_generators())
         stack.enter_context(_deterministic(config.deterministic))
         stop = stack.enter_context(signals.noticed())
@@ -124,7 +125,9 @@ def train(
         if restored is not None:
             saving.restore(program, restored)
         _note_what_is_not_exact(progress, program, source, step, restored)
-        watch = LossWatch(program.device, source.describe)
+        watch = LossWatch(program.device, source.describe, on=config.finite_checks != "off")
+        program.before_update = watch.before_update
+        stack.callback(setattr, program, "before_update", None)
         if begun is not None:
             begun(source, step)
         writer = stack.enter_context(SummaryWriter(model_dir, start_step=step))
@@ -137,6 +140,7 @@ def train(
         while fed is not None:
             told.before_step(run)
             summary = (step + 1) % config.save_summary_steps == 0 or step == 0
+            watch.expect(step + 1, position, fed.count)
             with explained(f"training step {step + 1}", source, fed):
                 output = program.train_step(
                     fed.features, fed.labels, parts=config.parts, summary=summary
@@ -144,7 +148,7 @@ def train(
             step, position = step + 1, fed.position_after
             run.step, program.position = step, position
             loss = output["loss"]
-            watch.add(step, position - fed.count, fed.count, loss, newest)
+            watch.after_update(loss)
             rate_examples += fed.count
             if summary:
                 now = time.monotonic()
@@ -227,6 +231,19 @@ def _save_due(config: RunConfig, step: int, saved_time: float) -> bool:
         return step % config.save_checkpoints_steps == 0
     assert config.save_checkpoints_secs is not None
     return time.monotonic() - saved_time >= config.save_checkpoints_secs
+
+
+@contextlib.contextmanager
+def _failure_told(told: Hooks, run: Run, newest: Callable[[], Path | None]) -> Iterator[None]:
+    """Tell the hooks of an error, and of a loss that is not finite say which state is kept."""
+    try:
+        yield
+    except Exception as error:
+        kept = newest()
+        if isinstance(error, NanLossError) and kept is not None:
+            error.args = (f"{error} The last good checkpoint is {kept}.",)
+        told.on_error(run, error)
+        raise
 
 
 @contextlib.contextmanager
