@@ -14,6 +14,7 @@ from dovetail.cli.inspect import inspect
 from dovetail.cli.predict import predict
 from dovetail.cli.prepare import prepare
 from dovetail.cli.records import records
+from dovetail.cli.status import status
 from dovetail.cli.train import train
 
 app = typer.Typer(
@@ -26,7 +27,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["--help", "-h"]},
 )
-for _verb in (prepare, records, train, evaluate, predict, inspect):
+for _verb in (prepare, records, train, evaluate, predict, inspect, status):
     app.command()(_verb)
 
 

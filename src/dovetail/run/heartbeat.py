@@ -141,7 +141,7 @@ class Heartbeat:
             return
         self._state = state
         self._said.setdefault("first_step", step)
-        self._measure(now, step, position)
+        self._measure(now, step, self._position)
         self._write(state)
 
     def saved(self, step: int, path: str | os.PathLike[str] | None = None) -> None:

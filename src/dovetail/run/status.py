@@ -1,0 +1,263 @@
+"""How a run stands: alive or ended, what it does, how far it is, and what it has left behind.
+
+Everything is read from model_dir, which it leaves as it is, and no torch is imported for it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from dovetail.errors import CheckpointError, DovetailError
+from dovetail.run import checkpoint_files, event_files, heartbeat, provenance
+from dovetail.run.process_identity import Process, alive
+
+Standing = Literal[
+    "running", "stuck", "done", "stopped", "failed", "killed", "silent", "unknown", "not begun"
+]
+FINE = ("running", "stuck", "done", "stopped")
+"""Those that are alive, or came to the end that was asked for, its state saved."""
+
+_STUCK_SECS = 60.0
+_STUCK_STEPS = 20
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A checkpoint as it lies on disk.
+
+    Attributes:
+      step: its step.
+      path: its folder.
+      age_secs: since it was written.
+      whole: whether its record is undamaged and its files have the lengths in it.
+      count: how many checkpoints there are.
+    """
+
+    step: int
+    path: str
+    age_secs: float
+    whole: bool
+    count: int
+
+
+@dataclass(frozen=True)
+class Status:
+    """How a run stands.
+
+    Attributes:
+      model_dir: where it is kept.
+      standing: "running"; "stuck" (alive, no step for long); "done"; "stopped" (by a signal, its
+        state saved); "failed" (an error); "killed" (it is gone and never said that it ended);
+        "silent" (no heartbeat for long, from where its process can't be looked at); "unknown" (no
+        heartbeat was kept); "not begun".
+      doing: what it said last that it does.
+      why: what ended it.
+      process: pid, host and more of the process; None if unknown.
+      here: whether that is this machine.
+      age_secs: since its last sign of life.
+      ran_secs: from its start to its last sign of life.
+      step, last_step: how far it is, of how many; None if unknown.
+      steps_per_sec, examples_per_sec: of the last seconds it told of.
+      left_secs: how long it will take yet, where that can be known.
+      loss, learning_rate: of the last step.
+      checkpoint: the newest one.
+      evaluations: name -> step and metrics of the last one; "" is the one without a name.
+      goodput: seconds in each phase.
+      free_bytes: of the disk that model_dir is on.
+      command: the command line.
+    """
+
+    model_dir: str
+    standing: Standing
+    doing: str | None = None
+    why: str = ""
+    process: dict[str, Any] | None = None
+    here: bool = True
+    age_secs: float | None = None
+    ran_secs: float | None = None
+    step: int | None = None
+    last_step: int | None = None
+    steps_per_sec: float | None = None
+    examples_per_sec: float | None = None
+    left_secs: float | None = None
+    loss: float | str | None = None
+    learning_rate: float | None = None
+    checkpoint: Saved | None = None
+    evaluations: Mapping[str, dict[str, Any]] | None = None
+    goodput: Mapping[str, float] | None = None
+    free_bytes: int | None = None
+    command: list[str] | None = None
+
+    @property
+    def fine(self) -> bool:
+        """Whether it is alive, or ended as it should."""
+        return self.standing in FINE
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON takes it."""
+        return {**asdict(self), "fine": self.fine}
+
+
+def status(model_dir: str | os.PathLike[str], *, now: float | None = None) -> Status:
+    """Return how the run in a model_dir stands.
+
+    Args:
+      model_dir: of the run; the run may be on another machine that has the same disk.
+      now: seconds since 1970; None: by this machine's clock.
+
+    Raises:
+      DovetailError: there is no such folder, or nothing of a run in it.
+
+    Example:
+      >>> import tempfile
+      >>> from dovetail.run.heartbeat import Heartbeat
+      >>> folder = tempfile.mkdtemp()
+      >>> heartbeat = Heartbeat(folder, every_secs=10)
+      >>> heartbeat.beat("training", 3, loss=0.5, last_step=100)
+      >>> found = status(folder)
+      >>> found.standing, found.step, found.last_step, found.loss
+      ('running', 3, 100, 0.5)
+      >>> heartbeat.close("done", "max_steps")
+      >>> status(folder).standing
+      'done'
+    """
+    folder = Path(model_dir)
+    now = time.time() if now is None else now
+    beat = heartbeat.read(folder)
+    saved = newest_checkpoint(folder, now)
+    if beat is None:
+        return _without_heartbeat(folder, saved)
+    process = _process(beat)
+    standing = _standing(beat, process, now)
+    alive_now = standing in ("running", "stuck")
+    step, last_step, rate = beat.get("step"), beat.get("last_step"), beat.get("steps_per_sec")
+    left = None
+    if alive_now and rate and last_step is not None and step is not None:
+        left = max((last_step - step) / rate - (now - beat["time"]), 0.0)
+    return Status(
+        model_dir=str(folder),
+        standing=standing,
+        doing=beat["state"],
+        why=beat.get("why", ""),
+        process=beat.get("process"),
+        here=process is not None and alive(process) is not None,
+        age_secs=max(now - beat["time"], 0.0),
+        ran_secs=beat["time"] - beat.get("started", beat["time"]),
+        step=step,
+        last_step=last_step,
+        steps_per_sec=rate,
+        examples_per_sec=beat.get("examples_per_sec"),
+        left_secs=left,
+        loss=beat.get("loss"),
+        learning_rate=beat.get("learning_rate"),
+        checkpoint=saved,
+        evaluations=_newer(_told(beat), last_evaluations(folder)),
+        goodput=beat.get("goodput"),
+        free_bytes=_free(folder),
+        command=beat.get("command"),
+    )
+
+
+def newest_checkpoint(model_dir: Path, now: float) -> Saved | None:
+    """Return the newest checkpoint of a model_dir, its files' lengths compared with its record."""
+    found = checkpoint_files.listed(checkpoint_files.folder_of(model_dir))
+    if not found:
+        return None
+    step, path = max(found.items())
+    record = path / checkpoint_files.STATE
+    try:
+        files: Any = checkpoint_files.read_state(record)["files"]
+        whole = all((path / name).stat().st_size == said["bytes"] for name, said in files.items())
+        written = record.stat().st_mtime
+    except (CheckpointError, OSError, KeyError, ValueError, TypeError, AttributeError):
+        whole, written = False, path.stat().st_mtime
+    return Saved(step, str(path), max(now - written, 0.0), whole, len(found))
+
+
+def last_evaluations(model_dir: Path) -> dict[str, dict[str, Any]]:
+    """Return the step and metrics of the last evaluation in each of a model_dir's event logs."""
+    found = {}
+    for folder in sorted(model_dir.glob("eval*")):
+        if folder.name != "eval" and not folder.name.startswith("eval_"):
+            continue
+        last = event_files.last_scalars(folder)
+        if last is not None:
+            name = folder.name.removeprefix("eval").removeprefix("_")
+            found[name] = {"step": last[0], "metrics": last[1]}
+    return found
+
+
+def _standing(beat: dict[str, Any], process: Process | None, now: float) -> Standing:
+    ended: dict[str, Standing] = {"done": "done", "signal": "stopped", "error": "failed"}
+    if beat["state"] in ended:
+        return ended[beat["state"]]
+    lives = None if process is None else alive(process)
+    if lives is False:
+        return "killed"
+    late = now - beat["time"] > _long(beat)
+    if lives is None:
+        return "silent" if late else "running"
+    return "stuck" if late and beat["state"] in ("training", "saving") else "running"
+
+
+def _long(beat: dict[str, Any]) -> float:
+    """How many seconds without a heartbeat are more than a slow step explains."""
+    step_secs = 1 / (beat.get("steps_per_sec") or 1)
+    return max(_STUCK_SECS, 3 * beat.get("every_secs", 0), _STUCK_STEPS * step_secs)
+
+
+def _process(beat: dict[str, Any]) -> Process | None:
+    try:
+        return Process.from_dict(beat["process"])
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _told(beat: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    told = beat.get("evaluations") or {}
+    return {n: {"step": e["step"], "metrics": e["metrics"]} for n, e in told.items()}
+
+
+def _newer(
+    told: dict[str, dict[str, Any]], logged: dict[str, dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """Return the newest of each evaluation: another process may follow the run and log its own."""
+    newest = dict(sorted({**logged, **told}.items()))
+    for name, entry in logged.items():
+        if entry["step"] > newest[name]["step"]:
+            newest[name] = entry
+    return newest
+
+
+def _without_heartbeat(folder: Path, saved: Saved | None) -> Status:
+    """Say what is known of a run that keeps no heartbeat."""
+    runs = provenance.read(folder)
+    if not runs and saved is None:
+        what = "holds no run" if folder.is_dir() else "is no folder"
+        raise DovetailError(f"{folder} {what}. Name a model_dir that something was trained in.")
+    point = event_files.last_scalars(folder)
+    values = point[1] if point is not None else {}
+    return Status(
+        model_dir=str(folder),
+        standing="unknown",
+        step=max((x for x in (point and point[0], saved and saved.step) if x), default=0),
+        loss=values.get("loss"),
+        learning_rate=values.get("learning_rate"),
+        checkpoint=saved,
+        evaluations=last_evaluations(folder),
+        free_bytes=_free(folder),
+        command=runs[-1].get("command") if runs else None,
+    )
+
+
+def _free(folder: Path) -> int | None:
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError:
+        return None
