@@ -8,7 +8,7 @@ import pytest
 
 from dovetail.cli.main import app
 
-VERBS = ("prepare", "records", "train", "evaluate", "predict", "inspect")
+VERBS = ("prepare", "records", "train", "evaluate", "predict", "inspect", "status")
 
 
 @pytest.mark.parametrize("words", [[], ["--help"], ["-h"]])
