@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,6 +26,9 @@ from dovetail.run.inputs import Input, open_input
 from dovetail.run.model_dir import make_model_dir, with_model_dir
 from dovetail.run.resolve import Resolved, resolve
 from dovetail.run.train import Trained, train
+
+if TYPE_CHECKING:
+    from dovetail.run.evaluations import Evaluations
 
 
 @dataclass(frozen=True)
@@ -165,6 +168,7 @@ class Estimator:
         limit: int | None = None,
         listeners: Iterable[SavingListener] | None = None,
         command: Sequence[str] | None = None,
+        evaluations: Evaluations | None = None,
     ) -> Trained:
         """Train as `train` does, and return how it ended.
 
@@ -172,6 +176,7 @@ class Estimator:
           epochs: how often all records come, from the beginning of the run.
           limit: use only so many records, those that come first in training, in that order.
           command: the command line, for the record of the run.
+          evaluations: what is evaluated beside the training.
         """
         _check_steps(steps, max_steps)
         taken_hooks = checked_hooks(hooks)
@@ -187,7 +192,7 @@ class Estimator:
         try:
             trained = train(
                 program,
-                lambda: self._input(input_fn, ModeKeys.TRAIN, epochs=epochs, limit=limit),
+                lambda: self.open_input(input_fn, ModeKeys.TRAIN, epochs=epochs, limit=limit),
                 model_dir=Path(self.model_dir),
                 config=self.config,
                 steps=steps,
@@ -195,6 +200,7 @@ class Estimator:
                 hooks=taken_hooks,
                 listeners=taken_listeners,
                 live=live,
+                **({} if evaluations is None else {"evaluations": evaluations}),
                 begun=lambda source, step: self._record(source, step, command or sys.argv, asked),
             )
         except BaseException:
@@ -232,7 +238,7 @@ class Estimator:
         """
         _check_steps(steps, None)
         taken = checked_hooks(hooks)
-        source = self._input(input_fn, ModeKeys.EVAL)
+        source = self.open_input(input_fn, ModeKeys.EVAL)
         restored = self._restored(checkpoint_path, ModeKeys.EVAL)
         folder = Path(self.model_dir) / (f"eval_{name}" if name else "eval")
         try:
@@ -280,7 +286,7 @@ class Estimator:
         keys = [predict_keys] if isinstance(predict_keys, str) else predict_keys
         _check_steps(steps, None)
         taken = checked_hooks(hooks)
-        source = self._input(input_fn, ModeKeys.PREDICT)
+        source = self.open_input(input_fn, ModeKeys.PREDICT)
         restored = self._restored(checkpoint_path, ModeKeys.PREDICT)
         program = self._program_for(ModeKeys.PREDICT)
         live = self._live if restored is None else _Live(restored.path, whole=False)
@@ -318,6 +324,35 @@ class Estimator:
     def get_variable_value(self, name: str) -> np.ndarray:
         """Return one value of the newest checkpoint as an array."""
         return predict.as_array(checkpoint.value(self._newest(), name))
+
+    def open_input(
+        self,
+        source: Any,
+        mode: str,
+        *,
+        epochs: float | None = 1,
+        limit: int | None = None,
+    ) -> Input:
+        """Open what `train`, `evaluate` and `predict` take, as the mode needs it.
+
+        Args:
+          source: an input_fn, or a path to records.
+          mode: of `ModeKeys`.
+          epochs, limit: as `train_run` takes them.
+        """
+        train_mode = mode == ModeKeys.TRAIN
+        return open_input(
+            source,
+            self.definition,
+            mode,
+            params=self.params,
+            config=self.config,
+            batch_size=self._resolved.batch_size if train_mode else self._resolved.eval_batch_size,
+            seed=self.config.seed,
+            epochs=epochs,
+            limit=limit,
+            prefetch=self.config.prefetch,
+        )
 
     def _newest(self) -> Path:
         newest = checkpoint.latest(self.model_dir)
@@ -358,6 +393,9 @@ class Estimator:
                 precision=config.precision,
                 execution=config.execution,
                 config=config,
+                ema_decay=config.ema_decay,
+                freeze=config.freeze,
+                recompute=config.recompute,
             )
         return program
 
@@ -371,28 +409,6 @@ class Estimator:
 
     def _forget(self) -> None:
         self._program, self._live = None, None
-
-    def _input(
-        self,
-        source: Any,
-        mode: str,
-        *,
-        epochs: float | None = 1,
-        limit: int | None = None,
-    ) -> Input:
-        train_mode = mode == ModeKeys.TRAIN
-        return open_input(
-            source,
-            self.definition,
-            mode,
-            params=self.params,
-            config=self.config,
-            batch_size=self._resolved.batch_size if train_mode else self._resolved.eval_batch_size,
-            seed=self.config.seed,
-            epochs=epochs,
-            limit=limit,
-            prefetch=self.config.prefetch,
-        )
 
     def _prepare(self) -> None:
         """Refuse a device that is not there, and make model_dir."""

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from dovetail.data.feed import Fed
 from dovetail.definition.metrics import MetricSet
 from dovetail.definition.modes import ModeKeys
 from dovetail.errors import DataError
@@ -19,6 +23,7 @@ from dovetail.run.checkpoint import Checkpoint
 from dovetail.run.hooks import Hook, Hooks, Run
 from dovetail.run.inputs import Input
 from dovetail.run.measures import HostCall, MeanLoss
+from dovetail.run.seeded_input import GENERATORS_IN_USE
 from dovetail.run.summaries import SummaryWriter
 
 
@@ -31,8 +36,9 @@ def evaluate(
     event_dir: Path | None = None,
     model_dir: Path | None = None,
     hooks: Sequence[Hook] = (),
+    averaged: bool = True,
 ) -> dict[str, Any]:
-    """Evaluate a program on an input.
+    """Evaluate a program on an input, and leave its modes and all generators as they were.
 
     Args:
       program: built or not.
@@ -42,6 +48,7 @@ def evaluate(
       event_dir: where the metrics are written to the event log.
       model_dir: what hooks see as the run's.
       hooks: called at each batch; their run's step is the checkpoint's.
+      averaged: whether the averages of the parameters are evaluated, where the program has them.
 
     Returns:
       metric -> value, with `loss` and `global_step`.
@@ -56,8 +63,8 @@ def evaluate(
     done = 0
     run, told = Run(program, model_dir or Path()), Hooks(hooks)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(kept_generators())
-        batches = stack.enter_context(contextlib.closing(source.batches(0)))
+        stack.enter_context(_as_before(program))
+        batches = stack.enter_context(contextlib.closing(_batches(source)))
         for fed in batches:
             if done == 0:
                 if not program.built:
@@ -66,7 +73,9 @@ def evaluate(
                     with explained("evaluation", source, fed):
                         program.build(*batch, mode)
                 if restored is not None:
-                    saving.restore(program, restored, weights_only=True)
+                    saving.restore(program, with_averages(restored), weights_only=True)
+                elif averaged and getattr(program, "averages", None) is not None:
+                    stack.enter_context(program.averaged())
                 run.step = program.global_step
                 told.begin(run)
             told.before_step(run)
@@ -89,11 +98,64 @@ def evaluate(
     values = {**metrics.compute(), **host.compute(), "loss": loss.compute()}
     values["global_step"] = program.global_step
     if event_dir is not None:
-        scalars = {k: v for k, v in values.items() if isinstance(v, float)}
-        step = program.global_step
-        with SummaryWriter(event_dir, replace_step=step) as writer:
-            writer.scalars(scalars, step)
+        with SummaryWriter(event_dir, replace_step=program.global_step) as writer:
+            writer.scalars(scalars(values), program.global_step)
     return values
+
+
+def scalars(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Return those metrics that are a curve's points: numbers, but for the step itself."""
+    return {name: value for name, value in metrics.items() if isinstance(value, float)}
+
+
+def with_averages(saved: Checkpoint) -> Checkpoint:
+    """Return a checkpoint whose parameters are their averages, where it holds any."""
+    averages = {
+        name.removeprefix(_AVERAGE): value
+        for name, value in saved.optimizer.items()
+        if name.startswith(_AVERAGE)
+    }
+    if not averages:
+        return saved
+    # A parameter of two names is averaged under one of them.
+    by_tensor = {id(saved.model[name]): value for name, value in averages.items()}
+    model = {name: by_tensor.get(id(tensor), tensor) for name, tensor in saved.model.items()}
+    return replace(saved, model=model)
+
+
+_AVERAGE = "average/"
+
+
+def _batches(source: Input) -> Generator[Fed]:
+    """Yield an input's batches; those of a user's own code are made while no other input is."""
+    with contextlib.closing(source.batches(0)) as batches:
+        while True:
+            with contextlib.nullcontext() if source.positioned else GENERATORS_IN_USE:
+                fed = next(batches, None)
+            if fed is None:
+                return
+            yield fed
+
+
+@contextlib.contextmanager
+def _as_before(program: Program) -> Iterator[None]:
+    """Put the generators, and the modes of a program that is built, back on leaving."""
+    network, device = program.network, program.device
+    mode = network.mode
+    training = [(module, module.training) for module in network.modules()] if program.built else []
+    kept = contextlib.ExitStack()
+    with GENERATORS_IN_USE:
+        kept.enter_context(kept_generators())
+        kept.enter_context(torch.random.fork_rng([device] if device.type == "cuda" else []))
+    try:
+        yield
+    finally:
+        with GENERATORS_IN_USE:
+            kept.close()
+        if training:
+            network.mode = mode
+            for module, was in training:
+                module.training = was
 
 
 def _at_least_two(batch: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Callable, Sized
 from typing import Any
 
@@ -12,6 +13,10 @@ import torch
 from dovetail.program.randomness import derive
 
 _SALT = 3  # steps use none, evaluation 1, prediction 2
+
+# Held while the generators of numpy and random are an input's own: the batches of an evaluation
+# are made while a thread makes those of the training that it stands beside.
+GENERATORS_IN_USE = threading.RLock()
 
 
 class SeededInput:
@@ -37,6 +42,10 @@ class SeededInput:
         self.draws_from_torch: bool | None = None
 
     def __call__(self, records: Sized) -> Any:
+        with GENERATORS_IN_USE:
+            return self._made(records)
+
+    def _made(self, records: Sized) -> Any:
         seed = derive(self.seed, self.position, _SALT)
         self.position += len(records)
         np.random.seed(seed & 0xFFFFFFFF)
