@@ -12,15 +12,15 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from dovetail.data.feed import LABELS, Fed, RecordFeed, as_tensors
+from dovetail.data.feed import LABELS, Fed
 from dovetail.data.mixing import Mixed
 from dovetail.data.records import Records
 from dovetail.definition.definition import Definition
 from dovetail.definition.modes import ModeKeys
 from dovetail.definition.signature import Matched, where
 from dovetail.errors import DataError, DefinitionError
-from dovetail.program.batches import count
-from dovetail.run.seeded_input import SeededInput
+from dovetail.run.iterable_input import IterableInput, split_pair
+from dovetail.run.record_input import RecordInput
 
 
 class Input(Protocol):
@@ -28,151 +28,62 @@ class Input(Protocol):
 
     Attributes:
       name: what it is, for messages and the record of the run.
-      positioned: whether batches can start at any position; if not, they start at their own.
       total: how many examples there are until the end, if that is known.
     """
 
     name: str
-    positioned: bool
     total: int | None
 
-    def batches(self, position: int) -> Generator[Fed]:
-        """Yield batches from `position`, in examples since the beginning of the run."""
+    @property
+    def positioned(self) -> bool:
+        """Whether batches can start where a run stands; if not, see `unpositioned_input`."""
+        ...
+
+    def batches(
+        self,
+        position: int,
+        *,
+        state: Mapping[str, Any] | None = None,
+        say: Callable[[str], object] | None = None,
+        stopped: Callable[[], bool] | None = None,
+    ) -> Generator[Fed]:
+        """Yield batches from `position`, in examples since the beginning of the run.
+
+        Args:
+          position: where the run stands.
+          state: what `state(position)` gave when it was there.
+          say: is told of what takes long before the first batch.
+          stopped: asked meanwhile; once it says so, nothing is yielded.
+        """
+        ...
+
+    def state(self, position: int) -> dict[str, Any] | None:
+        """Return what `batches` needs beside the position to go on, as JSON; None: nothing.
+
+        Args:
+          position: after the batches of finished steps, of which the last was drawn last.
+        """
+        ...
+
+    def note(self, step: int, position: int) -> str | None:
+        """Say what keeps the run from being, or having been, resumed exactly; None: nothing.
+
+        Args:
+          step, position: where the run stood when it began. The first batch is drawn by now.
+        """
+        ...
+
+    def data(self) -> dict[str, Any]:
+        """Say what data it is, to tell other data from it, as JSON."""
+        ...
+
+    def manifest(self) -> dict[str, Any]:
+        """Say what there is to check the data by, as JSON."""
         ...
 
     def describe(self, position: int, count: int) -> str:
         """Say which examples a batch held, for messages."""
         ...
-
-
-class RecordInput:
-    """Records as an input: any position can be asked for, and gives the same batches ever again.
-
-    Args:
-      records: what to read.
-      batch_size: examples per batch; only the last may be smaller.
-      input_fn: maps rows to (features, labels); None gives fields by name.
-      shuffle: whether each epoch has an order of its own.
-      seed: of that order.
-      epochs: how often all records come; None: for ever.
-      limit: take only so many examples: those that the order of `seed` begins with.
-      prefetch: how many batches are made ahead of need.
-      repeatable: whether input_fn's random numbers are derived from seed and position. It seeds
-        the global generators, which the caller is to put back.
-    """
-
-    positioned = True
-
-    def __init__(
-        self,
-        records: Records | Mixed,
-        *,
-        batch_size: int,
-        input_fn: Callable[..., Any] | None = None,
-        shuffle: bool = False,
-        seed: int = 0,
-        epochs: float | None = 1,
-        limit: int | None = None,
-        prefetch: int = 2,
-        repeatable: bool = True,
-    ) -> None:
-        if limit is not None and limit < len(records):
-            # As stored, the first are often all of one class.
-            records = records.select(records.examples(seed, 0, limit))
-        self.records = records
-        self.name = f"records {records.path}"
-        self.batch_size = batch_size
-        self.input_fn = input_fn
-        self.shuffle = shuffle
-        self.seed = seed
-        self.total = None if epochs is None else round(epochs * len(records))
-        self.prefetch = prefetch
-        self.repeatable = repeatable
-
-    def batches(self, position: int) -> Generator[Fed]:
-        input_fn, prefetch = self.input_fn, self.prefetch
-        if input_fn is not None and self.repeatable:
-            input_fn = SeededInput(input_fn, self.seed, position)
-            # The first batch is made here, which tells whether a thread may make the others.
-            first = position + self.batch_size
-            stop = first if self.total is None else min(first, self.total)
-            for fed in self._feed(input_fn, position, stop, 0):
-                position = fed.position_after
-                yield fed
-            if input_fn.draws_from_torch:
-                prefetch = 0
-        yield from self._feed(input_fn, position, self.total, prefetch)
-
-    def _feed(
-        self, input_fn: Callable[..., Any] | None, start: int, stop: int | None, prefetch: int
-    ) -> RecordFeed:
-        return RecordFeed(
-            self.records,
-            self.batch_size,
-            seed=self.seed,
-            shuffle=self.shuffle,
-            input_fn=input_fn,
-            start=start,
-            stop=stop,
-            prefetch=prefetch,
-        )
-
-    def describe(self, position: int, count: int) -> str:
-        rows = self.records.examples(self.seed, position, count, self.shuffle)
-        more = f" and {count - _SHOWN} more" if count > _SHOWN else ""
-        return f"rows {', '.join(map(str, rows[:_SHOWN]))}{more} of {self.records.path}"
-
-
-_SHOWN = 8
-
-
-class IterableInput:
-    """Any iterable of (features, labels) as an input; it starts at its own beginning.
-
-    Args:
-      iterable: made anew for each run by the caller.
-      name: of the function that made it, for messages.
-    """
-
-    positioned = False
-
-    def __init__(self, iterable: Iterable[Any], name: str, *, labelled: bool = True) -> None:
-        self.iterable = iterable
-        self.name = name
-        self.total: int | None = None
-        self.labelled = labelled
-        self.started_at = 0
-
-    def batches(self, position: int) -> Generator[Fed]:
-        self.started_at = position
-        for item in self.iterable:
-            features, labels = split_pair(item, self.name, labelled=self.labelled)
-            features, labels = as_tensors(features), as_tensors(labels)
-            examples = count(features, labels)
-            position += examples
-            yield Fed(features, labels, position, examples)
-
-    def describe(self, position: int, count: int) -> str:
-        first = position - self.started_at
-        return f"examples {first} to {first + count - 1} of {self.name}, counted from 0"
-
-
-def split_pair(item: Any, name: str, *, labelled: bool) -> tuple[Any, Any]:
-    """Return (features, labels) of what an input gave for one batch.
-
-    Raises:
-      DataError: it is no such pair.
-    """
-    if not isinstance(item, (tuple, list)):
-        return item, None
-    if len(item) == 2:
-        return item[0], item[1] if labelled else None
-    if len(item) == 1:  # what a DataLoader over a TensorDataset of one tensor gives
-        return item[0], None
-    raise DataError(
-        f"{name} gave a {type(item).__name__} of {len(item)} items for a batch; it must give "
-        "(features, labels). Put several features into one dict."
-    )
 
 
 def open_input(
@@ -194,7 +105,8 @@ def open_input(
       source: a path to records, `Records`, or an input_fn that returns one of these or an
         iterable of (features, labels).
       definition: its `input_fn(records)` applies to records.
-      mode, params, config: what an input_fn may ask for.
+      mode, params, config: what an input_fn may ask for; config.unpositioned_input says what a
+        resumed training does with an iterable that can't be positioned.
       batch_size, seed, epochs, limit, prefetch: see `RecordInput`; they count for records only.
 
     Raises:
@@ -202,10 +114,10 @@ def open_input(
       DefinitionError: an input_fn's arguments can't be given.
     """
     offered = {"params": params, "mode": mode, "config": config}
-    name = "input_fn"
+    name, function = "input_fn", None
     if callable(source) and not isinstance(source, (str, Path, Records, Mixed)):
         matched = Matched(source, ("params", "mode", "config"), what="input_fn")
-        name = f"input_fn {where(source)}"
+        name, function = f"input_fn {where(source)}", source
         source = matched(offered)
     if isinstance(source, (str, Path)):
         source = Records(source)
@@ -229,7 +141,16 @@ def open_input(
             "(features, labels), such as a list, a generator or a torch DataLoader, or a path to "
             "records."
         )
-    return IterableInput(source, name, labelled=mode != ModeKeys.PREDICT)
+    training = mode == ModeKeys.TRAIN
+    return IterableInput(
+        source,
+        name,
+        labelled=mode != ModeKeys.PREDICT,
+        seed=seed,
+        unpositioned=getattr(config, "unpositioned_input", "restart") if training else "restart",
+        repeatable=mode != ModeKeys.PREDICT,
+        function=function,
+    )
 
 
 def _record_input(
