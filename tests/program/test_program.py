@@ -391,7 +391,7 @@ def test_layers_that_only_evaluation_uses_are_refused():
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "known"), [("precision", "fp16", "'bf16'"), ("execution", "fast", "'eager'")]
+    ("name", "value", "known"), [("precision", "fp8", "'fp16'"), ("execution", "fast", "'eager'")]
 )
 def test_an_unknown_way_to_run_is_refused(name, value, known):
     with pytest.raises(DefinitionError, match=f"{name}='{value}'.*{known}"):

@@ -157,11 +157,14 @@ class Optimizer:
             )
         return TrainOp(self, grads=tuple((gradient, parameter) for gradient, parameter in pairs))
 
-    def build(self, named_parameters: Iterable[tuple[str, Tensor]]) -> torch.optim.Optimizer:
+    def build(
+        self, named_parameters: Iterable[tuple[str, Tensor]], frozen: Sequence[str] = ()
+    ) -> torch.optim.Optimizer:
         """Make torch's optimizer for these parameters.
 
         Args:
           named_parameters: pairs of (dotted name, parameter).
+          frozen: names of parameters that are not trained, which a group's pattern may match.
 
         Returns:
           A torch optimizer whose groups hold `param_names`, `initial_lr` (the rate at step 0)
@@ -174,14 +177,17 @@ class Optimizer:
         >>> type(SGD(0.1).build(torch.nn.Linear(2, 1).named_parameters()))
         <class 'torch.optim.sgd.SGD'>
         """
-        return type(self).torch_class(self.torch_groups(named_parameters), **self.torch_arguments())
+        groups = self.torch_groups(named_parameters, frozen)
+        return type(self).torch_class(groups, **self.torch_arguments())
 
     def torch_arguments(self) -> dict[str, Any]:
         """Return the arguments of torch's class, its `lr` being the rate at step 0."""
         own = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _COMMON}
         return {"lr": rate_at(self.learning_rate, 0), **own}
 
-    def torch_groups(self, named_parameters: Iterable[tuple[str, Tensor]]) -> list[dict[str, Any]]:
+    def torch_groups(
+        self, named_parameters: Iterable[tuple[str, Tensor]], frozen: Sequence[str] = ()
+    ) -> list[dict[str, Any]]:
         """Return the parameter groups that torch's class is to be given."""
         named = list(named_parameters)
         if not named:
@@ -190,7 +196,7 @@ class Optimizer:
                 "model_fn with dovetail.layers, or give a model that has parameters."
             )
         torch_groups: list[dict[str, Any]] = []
-        for index, share in assign(named, self.groups):
+        for index, share in assign(named, self.groups, frozen):
             torch_group: dict[str, Any] = {"params": share, RULE: index}
             rule = self.groups[index] if index >= 0 else None
             rate = group_rate(self, rule, 0)

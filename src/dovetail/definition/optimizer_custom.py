@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,11 +51,14 @@ class Custom(Optimizer):
                     "the factory knows. Give Custom(..., learning_rate=...), too."
                 )
 
-    def build(self, named_parameters: Iterable[tuple[str, Tensor]]) -> torch.optim.Optimizer:
+    def build(
+        self, named_parameters: Iterable[tuple[str, Tensor]], frozen: Sequence[str] = ()
+    ) -> torch.optim.Optimizer:
         """Call the factory with these parameters.
 
         Args:
           named_parameters: pairs of (dotted name, parameter).
+          frozen: names of parameters that are not trained, which a group's pattern may match.
 
         Returns:
           The torch optimizer that the factory made, its groups holding `param_names`.
@@ -64,7 +67,7 @@ class Custom(Optimizer):
           DefinitionError: the factory gives no torch optimizer, or one of other parameters.
         """
         named = list(named_parameters)
-        groups = self.torch_groups(named)
+        groups = self.torch_groups(named, frozen)
         arguments = inspect.signature(self.factory).parameters
         by_name = "named_parameters" in arguments
         if self.groups:

@@ -68,11 +68,14 @@ def no_decay() -> tuple[ParamGroup, ...]:
 
 
 def assign(
-    named_parameters: Sequence[tuple[str, Tensor]], groups: Sequence[ParamGroup]
+    named_parameters: Sequence[tuple[str, Tensor]],
+    groups: Sequence[ParamGroup],
+    frozen: Sequence[str] = (),
 ) -> list[tuple[int, Named]]:
     """Share out the parameters: a list of (index into `groups`, or -1 for none; parameters).
 
     Groups keep their order after the parameters that no group has; empty ones are left out.
+    `frozen` names parameters that exist but are not trained: a pattern may match these alone.
 
     Raises:
       DefinitionError: a pattern matches no parameter at all.
@@ -82,7 +85,8 @@ def assign(
         matching = (i for i, group in enumerate(groups) if group.matches(name, parameter))
         shares[next(matching, -1) + 1].append((name, parameter))
     for group in groups:
-        if not any(fnmatchcase(name, group.pattern) for name, _ in named_parameters):
+        known = (*(name for name, _ in named_parameters), *frozen)
+        if not any(fnmatchcase(name, group.pattern) for name in known):
             raise DefinitionError(
                 f"ParamGroup({group.pattern!r}) matches no parameter."
                 f"{_known(group.pattern, named_parameters)}"

@@ -24,6 +24,8 @@ class BatchNorm(nn.modules.batchnorm._BatchNorm):
     parameter that is not trained, of ones or zeros.
     """
 
+    held = False  # set where its statistics are frozen; then even a pinned is_training yields
+
     def __init__(
         self,
         channels: int,
@@ -54,7 +56,7 @@ class BatchNorm(nn.modules.batchnorm._BatchNorm):
         """Accept any rank."""
 
     def forward(self, input: Tensor, training: bool | None = None) -> Tensor:
-        training = self.training if training is None else training
+        training = (self.training if training is None else training) and not self.held
         if training and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
         return F.batch_norm(

@@ -98,9 +98,16 @@ def check_loss(
             )
         )
     held_parameters = {id(p) for p in network.parameters()}
+    trained = False
     for leaf in _leaves(loss):
+        trained = trained or leaf.requires_grad
         if isinstance(leaf, nn.Parameter) and id(leaf) not in held_parameters:
             raise DefinitionError(_message(leaf, noted or Registrations()))
+    if not trained:
+        raise DefinitionError(
+            f"The loss of train_op '{name}' depends on frozen parameters alone, so there is "
+            "nothing to train. Leave some of them out of freeze."
+        )
 
 
 def _leaves(loss: Tensor) -> Iterator[Tensor]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dovetail.definition.definition import ModelFn
 from dovetail.definition.metrics import MetricOp, from_value
@@ -16,6 +16,7 @@ from dovetail.definition.optimizers import TrainOp
 from dovetail.definition.signature import Matched
 from dovetail.definition.spec import EstimatorSpec
 from dovetail.errors import DefinitionError
+from dovetail.layers.normalization import BatchNorm
 from dovetail.layers.store import Store, entered
 
 
@@ -56,6 +57,7 @@ class Network(Store):
       mode: the mode that the next call runs in.
       summary_step: whether this step's metrics and summaries will be looked at.
       statics: what each mode's first call said that does not change.
+      held: modules that stay in evaluation mode, since their statistics are frozen.
     """
 
     global_step: Tensor
@@ -78,9 +80,24 @@ class Network(Store):
         self.mode: str = ModeKeys.TRAIN
         self.summary_step = True
         self.statics: dict[str, Statics] = {}
+        self.held: list[nn.Module] = []
         self.register_buffer(
             "global_step", torch.zeros((), dtype=torch.int64, device=device), persistent=False
         )
+
+    def hold(self, modules: Sequence[nn.Module]) -> None:
+        """Keep these modules in evaluation mode, whatever the mode of the rest."""
+        self.held = list(modules)
+        for module in modules:
+            module.train(False)
+            if isinstance(module, BatchNorm):
+                module.held = True
+
+    def train(self, mode: bool = True) -> Network:
+        super().train(mode)
+        for module in self.held:
+            module.train(False)
+        return self
 
     def forward(self, features: Any, labels: Any = None) -> dict[str, Any]:
         mode = self.mode

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, get_args
@@ -18,9 +18,14 @@ from dovetail.definition.hparams import HParams
 from dovetail.definition.modes import ModeKeys
 from dovetail.errors import DataError, DefinitionError, nearest
 from dovetail.program import foreign
+from dovetail.program.averaging import Averages
 from dovetail.program.batches import as_tensors, count, cut, mapped
+from dovetail.program.devices import choose_device
+from dovetail.program.freezing import freeze as freeze_parameters
+from dovetail.program.loss_scale import LossScale
 from dovetail.program.network import Network, Statics
 from dovetail.program.randomness import seed_generators, seeded
+from dovetail.program.recomputing import recompute as recompute_modules
 from dovetail.program.step import Optimizers, Part, train_parts
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -39,6 +44,7 @@ class Program:
       seed: what initial weights and the randomness of steps are derived from.
       network: the one module that holds every parameter.
       position: how many training examples its steps have consumed, kept by whoever steps it.
+      ema_decay: of the averages of its parameters; None: it keeps none.
       before_update: called with a train step's loss before its gradients are applied.
       built: whether the layers exist; the first step builds them where no example was given.
     """
@@ -52,6 +58,9 @@ class Program:
         precision: Precision = "fp32",
         execution: Execution = "auto",
         config: Any = None,
+        ema_decay: float | None = None,
+        freeze: Sequence[str] = (),
+        recompute: Sequence[str] = (),
     ) -> None:
         _check_choice("precision", precision, get_args(Precision))
         _check_choice("execution", execution, get_args(Execution))
@@ -61,10 +70,17 @@ class Program:
         self.seed = seed
         self.precision = precision
         self.execution = execution
+        self.ema_decay = ema_decay
+        self.freeze = tuple(freeze)
+        self.recompute = tuple(recompute)
         self.network = self._network(config)
         self.built_in: str | None = None
         self._compiled: Callable[..., dict[str, Any]] | None = None
         self._optimizers: Optimizers | None = None
+        self._averages: Averages | None = None
+        self._averaged = False
+        self._scale = LossScale(device) if precision == "fp16" else None
+        self._autocast = _AUTOCAST[precision]
         self.position = 0
         self.before_update: Callable[[Tensor], None] | None = None
         self._step = 0
@@ -120,6 +136,73 @@ class Program:
         """Return all parameters and persistent buffers by name: the tensors themselves."""
         return self.network.state_dict(keep_vars=False)
 
+    # What training keeps beside the parameters.
+
+    @property
+    def averages(self) -> Averages | None:
+        """The averages of the parameters; None where none are kept."""
+        wanted = self._averages is None and self.ema_decay is not None
+        if wanted and self.built_in == ModeKeys.TRAIN:
+            self._averages = Averages(self.ema_decay or 0.0, self.network.named_parameters())
+        return self._averages
+
+    def restore_averages(
+        self, saved: Mapping[str, Tensor], *, weights_only: bool = False
+    ) -> list[str]:
+        """Take a checkpoint's averages, after its parameters.
+
+        Where it has none they begin as the parameters. A program that trains keeps them only if it
+        has an `ema_decay`; one that evaluates or predicts takes those that there are.
+
+        Args:
+          saved: parameter name -> average; empty if there are none.
+          weights_only: the program is restored to evaluate or predict.
+
+        Returns:
+          The names of the parameters whose averages are missing, if there are others.
+        """
+        self._averages = None
+        if not saved or (self.ema_decay is None and not weights_only):
+            return []
+        named = [
+            (n, p) for n, p in self.network.named_parameters() if n in saved or not weights_only
+        ]
+        self._averages = Averages(self.ema_decay or 0.0, named)
+        return self._averages.load(saved)
+
+    @contextlib.contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Put the averages in the parameters' place inside the `with` block, if there are any.
+
+        Evaluation and prediction do so at each batch; around many batches it is done once. Nothing
+        is copied. No training step can be taken meanwhile.
+        """
+        if self._averages is None or self._averaged:
+            yield
+            return
+        self._averaged = True
+        try:
+            with self._averages.in_place():
+                yield
+        finally:
+            self._averaged = False
+
+    def extra_state(self) -> dict[str, Any]:
+        """Return what an exact resume needs beside tensors, as plain values."""
+        state: dict[str, Any] = {}
+        if self.ema_decay is not None:
+            state["ema_decay"] = self.ema_decay
+        if self._scale is not None:
+            state["loss_scale"] = self._scale.state()
+        return state
+
+    def restore_extra(self, saved: Mapping[str, Any]) -> None:
+        """Take what `extra_state` gave; what is missing begins anew."""
+        if self._scale is not None:
+            self._scale = LossScale(self.device)
+            if "loss_scale" in saved:
+                self._scale.load(saved["loss_scale"])
+
     # Building.
 
     def build(self, features: Any, labels: Any = None, mode: str = ModeKeys.TRAIN) -> None:
@@ -143,8 +226,11 @@ class Program:
             with seeded(self.seed), self._precise(), foreign.registrations() as noted:
                 output = network(features, labels)
             if mode == ModeKeys.TRAIN:
+                held = freeze_parameters(network, self.freeze)
                 for name, loss in output.get("train_losses", {}).items():
                     foreign.check_loss(network, name, loss, noted)
+                recompute_modules(network, self.recompute)
+                network.hold(held)
         except BaseException:
             network.seal()  # so that a module from outside is as it was
             self.network = self._network(network.config)  # no layer of a failed call remains
@@ -202,10 +288,21 @@ class Program:
 
         def forward(index: int, part: Part) -> dict[str, Any]:
             seed_generators(self.device, self.seed, step, index)
+            if self._autocast is None:
+                return self._forward(part.features, part.labels)
             with self._precise():
                 return self._forward(part.features, part.labels)
 
-        output = train_parts(forward, parts, self.network, optimizers, step, self.before_update)
+        output = train_parts(
+            forward,
+            parts,
+            self.network,
+            optimizers,
+            step,
+            self.before_update,
+            self._scale,
+            self.averages,
+        )
         self.global_step = step + 1
         return mapped(output, Tensor.detach)
 
@@ -241,12 +338,17 @@ class Program:
 
     def _run(self, mode: str, features: Any, labels: Any, batch: int) -> dict[str, Any]:
         self._enter(mode)
-        with torch.no_grad(), self._precise():
+        with self.averaged(), torch.no_grad(), self._precise():
             seed_generators(self.device, self.seed, self._step, batch, _MODE_SALT[mode])
             return self._forward(features, labels)
 
     def _enter(self, mode: str) -> None:
         network = self.network
+        if self._averaged and mode == ModeKeys.TRAIN:
+            raise DefinitionError(
+                "A training step was asked for while the averages stand in the parameters' place: "
+                "leave the `with program.averaged()` block first."
+            )
         if mode == ModeKeys.TRAIN and self.built_in != ModeKeys.TRAIN:
             raise DefinitionError(
                 f"This program was built in {ModeKeys(self.built_in or 'infer').name} mode and "
@@ -267,13 +369,10 @@ class Program:
             self._compiled = _compiled(network)
         return self._compiled(features, labels)
 
-    @contextlib.contextmanager
-    def _precise(self) -> Iterator[None]:
-        if self.precision == "fp32":
-            yield
-            return
-        with torch.autocast(self.device.type, dtype=torch.bfloat16):
-            yield
+    def _precise(self) -> contextlib.AbstractContextManager[Any]:
+        if self._autocast is None:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, dtype=self._autocast)
 
 
 def _compiled(network: Network) -> Callable[..., dict[str, Any]]:
@@ -286,6 +385,7 @@ def _compiled(network: Network) -> Callable[..., dict[str, Any]]:
     return torch.compile(network, **{name: own[name] for name in own if name in known})
 
 
+_AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 _MODE_SALT: dict[str, int] = {ModeKeys.EVAL: 1, ModeKeys.PREDICT: 2}
 
 
@@ -295,32 +395,6 @@ def _check_choice(name: str, value: object, known: tuple[str, ...]) -> None:
             f"{name}={value!r}: it must be one of {', '.join(map(repr, known))}."
             f"{nearest(str(value), known)}"
         )
-
-
-def choose_device(device: str | torch.device = "auto") -> torch.device:
-    """Return the device that a name stands for; "auto" is the accelerator there is, else the CPU.
-
-    Raises:
-      DefinitionError: the name is unknown, or there is no such device here.
-    """
-    if isinstance(device, torch.device):
-        return device
-    if device == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda", torch.cuda.current_device())
-        if torch.backends.mps.is_available():
-            return torch.device("mps")
-        return torch.device("cpu")
-    try:
-        chosen = torch.device(device)
-        torch.empty(0, device=chosen)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise DefinitionError(
-            f"device='{device}' can't be used here: {reason} Use 'auto', 'cpu', or a device that "
-            "this machine has."
-        ) from error
-    return chosen
 
 
 def build(
@@ -333,6 +407,9 @@ def build(
     precision: Precision = "fp32",
     execution: Execution = "auto",
     config: Any = None,
+    ema_decay: float | None = None,
+    freeze: Sequence[str] = (),
+    recompute: Sequence[str] = (),
 ) -> Program:
     """Make a definition live.
 
@@ -345,9 +422,14 @@ def build(
         training needs no labels give `(features, None)`.
       device: "auto", or a torch device.
       seed: initial weights and all randomness of steps are derived from it.
-      precision: "bf16" runs the forward pass under autocast; parameters stay float32.
+      precision: "bf16" and "fp16" run the forward pass under autocast; parameters stay float32.
+        With "fp16" the loss is scaled, and a step whose gradients are not finite is skipped.
       execution: "compiled" runs steps through torch.compile; "auto" is eager.
       config: what model_fn gets as `config`.
+      ema_decay: keep averages of the parameters, which evaluation and prediction use.
+      freeze: patterns of names of parameters that are not trained, such as "encoder.*".
+      recompute: patterns of names of modules whose activations are computed anew in the backward
+        pass, which takes less memory.
 
     Returns:
       A `Program`.
@@ -376,6 +458,9 @@ def build(
         precision=precision,
         execution=execution,
         config=config,
+        ema_decay=ema_decay,
+        freeze=freeze,
+        recompute=recompute,
     )
     if example is not None:
         features, labels = _example(example)

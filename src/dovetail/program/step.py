@@ -13,6 +13,8 @@ from dovetail.definition.optimizer import Optimizer
 from dovetail.definition.optimizers import clip_gradients, set_learning_rates
 from dovetail.definition.param_groups import select
 from dovetail.errors import DefinitionError
+from dovetail.program.averaging import Averages
+from dovetail.program.loss_scale import LossScale
 from dovetail.program.network import Minimized, Network
 
 
@@ -54,9 +56,9 @@ class Optimizers:
     @staticmethod
     def make(train_ops: Mapping[str, Minimized], network: Network) -> Optimizers:
         """Make torch's optimizers from what TRAIN mode's first call described."""
-        trained = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
         parameters: dict[str, list[Any]] = {}
         named = dict(network.named_parameters())
+        frozen = [name for name, p in named.items() if not p.requires_grad]
         keys: dict[str, list[nn.Parameter] | None] = {}
         for name, op in train_ops.items():
             keys[name] = None
@@ -64,11 +66,19 @@ class Optimizers:
             if op.given_gradients is not None:
                 given = [_held(name, key, named) for key in op.given_gradients]
                 keys[name], wanted = given, [p for p in given if p.requires_grad]
-            parameters[name] = select(trained, wanted)
+            chosen = select(named.items(), wanted)
+            parameters[name] = [(name, p) for name, p in chosen if p.requires_grad]
+            if not parameters[name] and frozen:
+                raise DefinitionError(
+                    f"train_op '{name}' updates parameters none of which is trained: "
+                    f"{', '.join(frozen[:10])}. Leave some out of freeze, or drop the train_op."
+                )
         _check_disjoint(parameters)
         return Optimizers(
             described={name: op.optimizer for name, op in train_ops.items()},
-            torch={name: op.optimizer.build(parameters[name]) for name, op in train_ops.items()},
+            torch={
+                name: op.optimizer.build(parameters[name], frozen) for name, op in train_ops.items()
+            },
             parameters=parameters,
             keys=keys,
             whole=len(train_ops) == 1
@@ -111,6 +121,8 @@ def train_parts(
     optimizers: Optimizers,
     step: int,
     before_update: Callable[[Tensor], None] | None = None,
+    scale: LossScale | None = None,
+    averages: Averages | None = None,
 ) -> dict[str, Any]:
     """Run the parts forward and backward and apply their weighted gradients once.
 
@@ -121,6 +133,9 @@ def train_parts(
     Args:
       before_update: called with the step's loss when the gradients are there, before they are
         clipped and applied; what it raises leaves the parameters as they were.
+      scale: of the loss, in fp16: gradients are brought back to their own before they are clipped,
+        and an update by gradients that are not finite is left out.
+      averages: of the parameters, to be brought up to date after the update.
 
     Returns:
       The last part's tensors, with `loss` put together over all parts by the same weights.
@@ -129,20 +144,30 @@ def train_parts(
         _forget_gradients(optimizer)
     if len(parts) == 1:
         output = forward(0, parts[0])
-        _backward(output, optimizers, None)
+        _backward(output, optimizers, None, scale)
     else:
-        output = _weighted(forward, parts, network, optimizers)
+        output = _weighted(forward, parts, network, optimizers, scale)
     if before_update is not None:
         before_update(output["loss"])
     for name, optimizer in optimizers.torch.items():
         described = optimizers.described[name]
+        if scale is not None:
+            scale.unscaled(optimizer)
         if described.clip_norm is not None or described.clip_value is not None:
             clip_gradients(described, [p for _, p in optimizers.parameters[name]])
         rate = set_learning_rates(described, optimizer, step)
         if name == next(iter(optimizers.torch)):
             optimizers.learning_rate = rate
     for optimizer in optimizers.torch.values():
-        optimizer.step()
+        if scale is None:
+            optimizer.step()
+        else:
+            scale.applied(optimizer)
+    if scale is not None:
+        scale.update()
+        output |= scale.measures()
+    if averages is not None:
+        averages.update()
     return output
 
 
@@ -161,6 +186,7 @@ def _weighted(
     parts: list[Part],
     network: nn.Module,
     optimizers: Optimizers,
+    scale: LossScale | None,
 ) -> dict[str, Any]:
     total: Any = 0
     loss: Any = 0
@@ -169,7 +195,7 @@ def _weighted(
     for index, part in enumerate(parts):
         output = forward(index, part)
         weight, summed = _weight(output, part, network)
-        _backward(output, optimizers, weight)
+        _backward(output, optimizers, weight, scale)
         total = total + weight
         loss = loss + output["loss"].detach() * weight
     if not summed:
@@ -191,19 +217,22 @@ def _weight(output: Mapping[str, Any], part: Part, network: nn.Module) -> tuple[
     return (part.examples if stated is None else stated), False
 
 
-def _backward(output: Mapping[str, Any], optimizers: Optimizers, weight: Any) -> None:
-    """Add this part's gradients to the parameters'."""
+def _backward(
+    output: Mapping[str, Any], optimizers: Optimizers, weight: Any, scale: LossScale | None
+) -> None:
+    """Add this part's gradients, times the scale of the loss if it has one, to the parameters'."""
     losses: Mapping[str, Tensor] = output.get("train_losses", {})
     if optimizers.whole:
         (loss,) = losses.values()
-        (loss if weight is None else loss * weight).backward()
+        loss = loss if weight is None else loss * weight
+        (loss if scale is None else scale.scale(loss)).backward()
         return
     # Each optimizer takes the gradients of its own loss and parameters, all before any steps.
     given: list[tuple[nn.Parameter, Tensor]] = []
     for position, (name, loss) in enumerate(losses.items()):
         parameters = [p for _, p in optimizers.parameters[name]]
         gradients = torch.autograd.grad(
-            loss,
+            loss if scale is None else scale.scale(loss),
             parameters,
             retain_graph=position + 1 < len(losses),
             allow_unused=True,
@@ -212,7 +241,9 @@ def _backward(output: Mapping[str, Any], optimizers: Optimizers, weight: Any) ->
     for name, gradients in output.get("gradients", {}).items():
         keys = optimizers.keys[name]
         assert keys is not None
-        given.extend((p, g) for p, g in zip(keys, gradients, strict=True) if g is not None)
+        for parameter, gradient in zip(keys, gradients, strict=True):
+            if gradient is not None:
+                given.append((parameter, gradient if scale is None else scale.scale(gradient)))
     for parameter, gradient in given:
         gradient = gradient.detach()
         scaled = gradient if weight is None else gradient * weight

@@ -70,6 +70,9 @@ def measured(
     """Return the scalars of one training step: loss, learning rate, metrics of the batch."""
     statics = program.statics(ModeKeys.TRAIN)
     values: dict[str, Any] = {"loss": float(loss), "learning_rate": program.learning_rate}
+    for name in ("loss_scale", "skipped_steps"):  # of fp16
+        if name in output:
+            values[name] = float(output[name])
     if statics.metrics and "metrics" in output:
         metrics = MetricSet(statics.metrics)
         metrics.update(output["metrics"], weight=examples)
