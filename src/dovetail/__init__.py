@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from dovetail import hooks as hooks
     from dovetail import layers as layers
     from dovetail.data import augment as augment
     from dovetail.data.records import Records as Records
@@ -51,6 +52,7 @@ _HOMES = {
 }
 _MODULES = {
     "augment": "dovetail.data.augment",
+    "hooks": "dovetail.hooks",
     "layers": "dovetail.layers",
     "metrics": "dovetail.definition.metrics",
     "optimizers": "dovetail.definition.optimizers",

@@ -16,8 +16,9 @@ import dovetail
 SOURCE = Path(dovetail.__file__).parent
 
 # folder -> the folders of Dovetail that nothing in it may import. Imports run one way:
-# definition, layers, nets, tasks -> program -> run -> pipelines, export, serve, cluster -> cli.
-_ABOVE_RUN = ("pipelines", "export", "serve", "cluster", "cli")
+# definition, layers, nets, tasks -> program -> run -> hooks, pipelines, export, serve, cluster
+# -> cli.
+_ABOVE_RUN = ("hooks", "pipelines", "export", "serve", "cluster", "cli")
 _ABOVE_PROGRAM = ("run", *_ABOVE_RUN)
 _ABOVE_DEFINITION = ("program", *_ABOVE_PROGRAM)
 FORBIDDEN = {
@@ -28,6 +29,7 @@ FORBIDDEN = {
     "data": ("definition", "layers", "nets", "tasks", *_ABOVE_DEFINITION),
     "program": _ABOVE_PROGRAM,
     "run": _ABOVE_RUN,
+    "hooks": ("pipelines", "export", "serve", "cluster", "cli"),
     "pipelines": ("cli",),
     "export": ("cli",),
     "serve": ("cli",),

@@ -1,0 +1,62 @@
+"""A log as comma-separated values, one row for each logged step."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import Any
+
+from dovetail.hooks.logged_rows import LoggedRows
+from dovetail.hooks.row_files import Csv
+from dovetail.run.hooks import Hook, Run
+
+
+class CsvLog(Hook):
+    """Writes values of steps, and every evaluation, as rows of a CSV file in model_dir.
+
+    Columns are `step`, `time` (seconds since 1970) and the names; a name that appears later, such
+    as that of a metric or `eval/accuracy`, becomes a new column, for which the file is written
+    anew. A value that is not there is an empty cell; one that is not finite is `nan` or `inf`. A
+    resumed run drops the rows after the checkpoint's step, which it writes again, so that no two
+    rows tell of one step. Read it with pandas.read_csv.
+
+    Costs a division at each step; a row waits for the device, computes its metrics (about a
+    millisecond each) and takes 50 microseconds to write.
+
+    Args:
+      path: of the file; a relative one is in model_dir.
+      names: what to write, as `Log` takes them, each a number. None: the loss, the learning rate,
+        and every metric and scalar summary.
+      every_steps: a row for step 1 and every multiple of it; 100.
+      every_secs: instead, a row in so many seconds.
+
+    Raises:
+      ParamsError: an argument is out of range; at the first row, a name that is not there.
+      DataError: the file at path is no log of this run.
+      StorageError: the file can't be written.
+
+    Example:
+      >>> hook = CsvLog(names=["loss", "accuracy"], every_steps=10)
+      >>> hook.path.name
+      'log.csv'
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] = "log.csv",
+        *,
+        names: Iterable[str] | str | None = None,
+        every_steps: int | None = None,
+        every_secs: float | None = None,
+    ) -> None:
+        self._rows = LoggedRows("CsvLog", Csv(), path, names, every_steps, every_secs)
+        self.path = self._rows.path
+
+    def begin(self, run: Run) -> None:
+        self._rows.begin(run)
+
+    def after_step(self, run: Run, output: dict[str, Any]) -> None:
+        self._rows.after_step(run, output)
+
+    def after_evaluate(self, run: Run, name: str, metrics: dict[str, Any]) -> None:
+        self._rows.after_evaluate(run, name, metrics)

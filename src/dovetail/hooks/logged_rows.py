@@ -1,0 +1,76 @@
+"""What becomes a row of a log: the values of a step that is due, and each evaluation."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from dovetail.errors import ParamsError
+from dovetail.hooks.arguments import texts
+from dovetail.hooks.due import Due
+from dovetail.hooks.event_log import check_training
+from dovetail.hooks.row_files import Row, RowFile
+from dovetail.hooks.values import Values, numbers_of, step_of_evaluation
+from dovetail.run.hooks import Run
+
+
+class LoggedRows:
+    """Makes rows of a run and writes them to a file in its model_dir.
+
+    Args:
+      hook: the name of whose it is, for messages.
+      file: how rows lie on disk.
+      path: of the file; a relative one is in model_dir.
+      names, every_steps, every_secs: as the hook got them.
+      clock: seconds since 1970.
+
+    Raises:
+      ParamsError: an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        hook: str,
+        file: RowFile,
+        path: str | os.PathLike[str],
+        names: Iterable[str] | str | None,
+        every_steps: int | None,
+        every_secs: float | None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        if not isinstance(path, (str, os.PathLike)) or not str(path):
+            raise ParamsError(f"hooks.{hook}: path must be the path of a file; it is {path!r}.")
+        self.path = Path(path)
+        self.names = texts(hook, "names", names)
+        self._hook = hook
+        self._file = file
+        self._due = Due(hook, every_steps, every_secs)
+        self._values = Values(hook, self.names)
+        self._clock = clock
+        self._found: set[tuple[int, str]] = set()
+
+    def begin(self, run: Run) -> None:
+        """Go on after the rows up to the step that the run goes on from."""
+        check_training(run, self._hook)  # one of an earlier checkpoint would drop later rows
+        self._due.begin()
+        self._values.begin()
+        there = self._file.rewind(Path(run.model_dir, self.path), run.step)
+        self._found = {(int(row["step"]), column) for row in there for column in row}
+
+    def after_step(self, run: Run, output: dict[str, Any]) -> None:
+        """Write a row where it is due."""
+        if self._due.after(run):
+            self._write(run, run.step, self._values.read(run, output))
+
+    def after_evaluate(self, run: Run, name: str, metrics: dict[str, Any]) -> None:
+        """Write a row of an evaluation, if it is not there from before a resume."""
+        step, values = step_of_evaluation(metrics, run), numbers_of(metrics, name)
+        if any((step, column) not in self._found for column in values):
+            self._write(run, step, values)
+
+    def _write(self, run: Run, step: int, values: dict[str, Any]) -> None:
+        row: Row = {"step": step, "time": round(self._clock(), 3), **values}
+        self._file.append(Path(run.model_dir, self.path), row)
