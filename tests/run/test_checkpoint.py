@@ -15,7 +15,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from dovetail.errors import CheckpointError
+from dovetail.errors import CheckpointError, StorageError
 from dovetail.run import checkpoint
 
 FILES = ("model.safetensors", "optimizer.safetensors", "state.json")
@@ -240,7 +240,8 @@ def killed_at(count: int) -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         guard(os, "fsync", patch)
-        guard(safetensors.torch, "save_file", patch)
+        guard(os, "open", patch)
+        guard(os, "write", patch)
         guard(shutil, "rmtree", patch)
         for name in ("mkdir", "rename", "write_bytes", "chmod"):
             guard(Path, name, patch)
@@ -279,7 +280,7 @@ def test_a_write_that_fails_half_way_keeps_the_one_before(tmp_path: Path) -> Non
     for bad in (big, {}), ({}, big):
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
         try:
-            with pytest.raises(CheckpointError, match=r"step 2 could not be saved.*Make room"):
+            with pytest.raises(StorageError, match=r"step 2 could not be saved.*Make room"):
                 checkpoint.save(tmp_path, 2, *bad, {})
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -293,7 +294,7 @@ def test_no_room_is_said_before_anything_is_written(
     _save(tmp_path, 1)
     usage = shutil.disk_usage(tmp_path)._replace(free=2_000_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
-    with pytest.raises(CheckpointError, match=r"No room .*5\.0 MB and 2\.0 MB are free"):
+    with pytest.raises(StorageError, match=r"No room .*5\.0 MB and 2\.0 MB are free"):
         checkpoint.save(tmp_path, 2, {"w": torch.zeros(1_000_000)}, {}, {})
     _save(tmp_path, 3)
     assert _names(tmp_path) == ["0000000001", "0000000003"]

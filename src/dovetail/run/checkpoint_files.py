@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from dovetail.errors import CheckpointError
+from dovetail.errors import CheckpointError, StorageError
 
 FORMAT = 1
 MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
@@ -41,7 +41,14 @@ def folder_of(model_dir: str | os.PathLike[str]) -> Path:
     return Path(model_dir) / "checkpoints"
 
 
-def publish(folder: Path, name: str, fill: Callable[[Path], None], *, size: int) -> Path:
+def publish(
+    folder: Path,
+    name: str,
+    fill: Callable[[Path], None],
+    *,
+    size: int,
+    confirm: Callable[[], object] | None = None,
+) -> Path:
     """Make the directory `folder/name` from what `fill` writes, all of it or nothing.
 
     A directory of that name is kept, whole, until the new one is complete and on the disk.
@@ -51,13 +58,14 @@ def publish(folder: Path, name: str, fill: Callable[[Path], None], *, size: int)
       name: of the new directory: the step, ten digits or more.
       fill: is given an empty directory and writes its files there.
       size: about how many bytes it will write; refused before writing where there is no room.
+      confirm: called when all is on the disk and before the renaming; it may raise to refuse.
 
     Returns:
       The path of the new directory.
 
     Raises:
       OSError: what the file system said; nothing is left behind, and what was there before is.
-      CheckpointError: there is no room.
+      StorageError: there is no room.
 
     Example:
 
@@ -74,7 +82,7 @@ def publish(folder: Path, name: str, fill: Callable[[Path], None], *, size: int)
     settle(folder)
     free = shutil.disk_usage(folder).free
     if size > free:
-        raise CheckpointError(
+        raise StorageError(
             f"No room for checkpoint {name} in {folder}: it takes {_mega(size)} and "
             f"{_mega(free)} are free. Make room or keep fewer checkpoints (keep_checkpoint_max), "
             "then start the same command again. Checkpoints saved before are untouched."
@@ -86,6 +94,8 @@ def publish(folder: Path, name: str, fill: Callable[[Path], None], *, size: int)
         for file in sorted(saving.iterdir()):
             sync(file)
         sync(saving)
+        if confirm is not None:
+            confirm()
         # Two renames, for no portable call swaps directories. Between them the old one is still
         # listed (see `listed`) and `settle` puts it back: at any moment one of the two is there.
         replaced = folder / (REPLACED + name)

@@ -10,18 +10,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import cast
 
 import torch
 
 from dovetail.errors import CheckpointError
-
-_DTYPES = {
-    *("bool", "uint8", "int8", "int16", "uint16", "int32", "uint32", "int64", "uint64"),
-    *("float16", "bfloat16", "float32", "float64", "complex64"),
-    *("float8_e4m3fn", "float8_e5m2"),
-}
+from dovetail.run.tensor_file import DTYPES
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -47,7 +42,10 @@ class Packed:
 
 
 def pack(
-    tensors: Mapping[str, torch.Tensor], kept: dict[str, torch.Tensor] | None = None
+    tensors: Mapping[str, torch.Tensor],
+    kept: dict[str, torch.Tensor] | None = None,
+    later: list[tuple[torch.Tensor, torch.Tensor]] | None = None,
+    at_once: Container[str] = (),
 ) -> Packed:
     """Make tensors fit for safetensors.
 
@@ -56,6 +54,9 @@ def pack(
       kept: buffers kept between calls; with it every tensor is copied into its buffer (made at
         the first call), so the originals may change at once. Without it a contiguous CPU tensor
         is taken as it is, and must not change before it has been written.
+      later: with `kept`, gets the pairs (buffer, tensor) that are still to be copied, by whoever
+        gave the list; without it they are copied here.
+      at_once: the names of those that are copied here all the same.
 
     Returns:
       The packed tensors.
@@ -89,7 +90,11 @@ def pack(
                 pin = tensor.device.type == "cuda"
                 buffer = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=pin)
                 kept[name] = buffer
-            ready = buffer.copy_(tensor)
+            ready = buffer
+            if later is None or name in at_once:
+                ready.copy_(tensor)
+            else:
+                later.append((buffer, tensor))
         else:
             ready = tensor.cpu().resolve_conj().resolve_neg().contiguous()
             storage = ready.untyped_storage().data_ptr()
@@ -199,7 +204,7 @@ def _refuse_unknown(name: str, tensor: torch.Tensor) -> None:
         fault = "is on the meta device and has no data; move it to a real device"
     elif tensor.layout != torch.strided:
         fault = f"is sparse ({tensor.layout}); make it dense with .to_dense()"
-    elif dtype not in _DTYPES:
+    elif dtype not in DTYPES:
         fault = f"has dtype {dtype}, which safetensors does not know; use another dtype"
     else:
         return

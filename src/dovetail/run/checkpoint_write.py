@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Container, Mapping
 from pathlib import Path
 
-import safetensors
-import safetensors.torch
 import torch
 
-from dovetail.errors import CheckpointError
+from dovetail.errors import CheckpointError, StorageError
 from dovetail.run import checkpoint_files as files
+from dovetail.run import tensor_file
 from dovetail.run.checkpoint_tensors import Packed, encode, pack
 
 _SLACK = 1 << 20  # bytes for headers, file system blocks and directories
@@ -44,6 +44,8 @@ def snapshot(
     state: Mapping[str, object],
     *,
     kept: dict[str, dict[str, torch.Tensor]] | None = None,
+    later: list[tuple[torch.Tensor, torch.Tensor]] | None = None,
+    at_once: Container[str] = (),
 ) -> Snapshot:
     """Take what a checkpoint holds to the CPU.
 
@@ -54,6 +56,9 @@ def snapshot(
       state: plain values of the caller's; "position" and "seed" have a place of their own.
       kept: an empty dict that is given again at each call: copies go to buffers kept in it, and
         training may go on at once. Without it, `write` has to come before the next step.
+      later: with `kept`, gets the pairs (buffer, tensor) that the caller copies itself, before
+        the tensors change and before `write`; without it all are copied here.
+      at_once: names of the model's tensors that are copied here all the same.
 
     Returns:
       The snapshot, valid until the next call with the same `kept`.
@@ -82,22 +87,40 @@ def snapshot(
     buffers = {} if kept is None else kept
     return Snapshot(
         step=int(step),
-        model=pack(model_state, None if kept is None else buffers.setdefault("model", {})),
-        optimizer=pack(tensors, None if kept is None else buffers.setdefault("optimizer", {})),
+        model=pack(
+            model_state,
+            None if kept is None else buffers.setdefault("model", {}),
+            later,
+            at_once,
+        ),
+        optimizer=pack(
+            tensors, None if kept is None else buffers.setdefault("optimizer", {}), later
+        ),
         values=values,
         state=plain,
     )
 
 
-def write(model_dir: str | os.PathLike[str], taken: Snapshot) -> Path:
+def write(
+    model_dir: str | os.PathLike[str],
+    taken: Snapshot,
+    *,
+    confirm: Callable[[], object] | None = None,
+) -> Path:
     """Write a snapshot as a checkpoint; one of the same step is replaced when the new is whole.
+
+    Args:
+      model_dir: of the run.
+      taken: the snapshot.
+      confirm: called when all is written and before it takes its place; what it raises leaves
+        nothing of the new checkpoint.
 
     Returns:
       The checkpoint's directory.
 
     Raises:
-      CheckpointError: no room, no permission, or the disk failed. Checkpoints that were there
-        before are untouched.
+      StorageError: no room, or the disk failed. Checkpoints that were there before are untouched.
+      CheckpointError: no permission, or something is in the way; likewise.
 
     Example:
 
@@ -118,28 +141,34 @@ def write(model_dir: str | os.PathLike[str], taken: Snapshot) -> Path:
             "optimizer": {**_described(taken.optimizer), "values": taken.values},
         }
         recorded = content["files"] = {}
-        mode = path.stat().st_mode & 0o666  # safetensors makes files that only their owner reads
         for name, packed in ((files.MODEL, taken.model), (files.OPTIMIZER, taken.optimizer)):
-            safetensors.torch.save_file(packed.tensors, path / name)
-            (path / name).chmod(mode)
-            recorded[name] = files.measure(path / name)
+            recorded[name] = tensor_file.write(path / name, packed.tensors)
         files.write_state(path / files.STATE, content)
 
     size = taken.model.size + taken.optimizer.size + _SLACK
     size += 256 * (len(taken.model.names) + len(taken.optimizer.names) + len(taken.values))
     try:
-        return files.publish(folder, f"{taken.step:010d}", fill, size=size)
-    except (OSError, safetensors.SafetensorError) as error:
-        denied = isinstance(error, PermissionError)
-        raise CheckpointError(
-            f"The checkpoint of step {taken.step} could not be saved in {folder}: {error}. "
-            + (
-                "Give yourself write permission there, or choose another model_dir. "
-                if denied
-                else "Make room or mend the disk, then start the same command again. "
-            )
-            + "Checkpoints saved before are untouched."
+        return files.publish(folder, f"{taken.step:010d}", fill, size=size, confirm=confirm)
+    except StorageError:
+        raise
+    except OSError as error:
+        what = f"The checkpoint of step {taken.step} could not be saved in {folder}: {error}. "
+        untouched = "Checkpoints saved before are untouched."
+        if error.errno in _NOT_THE_DISK:
+            raise CheckpointError(
+                f"{what}Give yourself write permission there, or choose another model_dir. "
+                f"{untouched}"
+            ) from error
+        raise StorageError(
+            f"{what}Make room or mend the disk, then start the same command again: it goes on "
+            f"from the newest of them. {untouched}"
         ) from error
+
+
+_NOT_THE_DISK = {
+    *(errno.EACCES, errno.EPERM, errno.EROFS),
+    *(errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG),
+}
 
 
 def _described(packed: Packed) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import torch
@@ -17,25 +18,59 @@ from dovetail.run.optimizer_state import optimizer_state, restore_optimizer
 from dovetail.run.resolve import leaves
 
 
-def save(program: Program, model_dir: Path) -> Path:
-    """Save a program's parameters, optimizers, step and position.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Gathered:
+    """What a checkpoint of a program holds: its own tensors, not copies.
 
-    Raises:
-      NanLossError: a parameter is not finite; nothing is saved, so the last good checkpoint stays.
-      CheckpointError: it could not be written.
+    Attributes:
+      step: the number of finished steps.
+      model: parameters and persistent buffers by name.
+      optimizer: tensors and plain values of the optimizers and of the averages.
+      state: plain values.
     """
-    _refuse_non_finite(program)
+
+    step: int
+    model: dict[str, torch.Tensor]
+    optimizer: dict[str, object]
+    state: dict[str, object]
+
+
+def gather(program: Program) -> Gathered:
+    """Return a program's state as a checkpoint holds it.
+
+    The optimizer's keys begin with the name of the train_op; averages of parameters are under
+    `average/<parameter>`.
+    """
     flat: dict[str, object] = {}
     for name, optimizer in program.optimizers.items():
         for key, value in optimizer_state(program.network, optimizer).items():
             flat[f"{name}/{key}"] = value
-    return checkpoint.save(
-        model_dir,
-        program.global_step,
-        program.state(),
-        flat,
-        {"position": program.position, "seed": program.seed},
-    )
+    averages = getattr(program, "averages", None)
+    if averages is not None:
+        flat.update({f"{AVERAGE}{name}": tensor for name, tensor in averages.state().items()})
+    state: dict[str, object] = {"position": program.position, "seed": program.seed}
+    extra = getattr(program, "extra_state", None)
+    if extra is not None:
+        state[EXTRA] = extra()
+    return Gathered(program.global_step, program.state(), flat, state)
+
+
+AVERAGE = "average/"
+EXTRA = "program"  # beside position and seed: what the program itself wants back
+
+
+def save(program: Program, model_dir: Path) -> Path:
+    """Save a program's parameters, optimizers, averages, step and position, and wait for it.
+
+    Raises:
+      NanLossError: a parameter is not finite; nothing is saved, so the last good checkpoint stays.
+      CheckpointError, StorageError: it could not be written.
+    """
+    for name, tensor in program.network.named_parameters():
+        if not bool(torch.isfinite(tensor.detach()).all()):
+            raise not_finite(name, program.global_step)
+    taken = gather(program)
+    return checkpoint.save(model_dir, taken.step, taken.model, taken.optimizer, taken.state)
 
 
 def restore(program: Program, saved: Checkpoint, *, weights_only: bool = False) -> None:
@@ -80,6 +115,15 @@ def restore(program: Program, saved: Checkpoint, *, weights_only: bool = False) 
     with torch.no_grad():
         for name, tensor in own.items():
             tensor.copy_(found[name])
+    kept = {
+        key.removeprefix(AVERAGE): value
+        for key, value in saved.optimizer.items()
+        if key.startswith(AVERAGE)
+    }
+    # After the parameters: what the checkpoint has no average of begins from these.
+    program.restore_averages(kept, weights_only=weights_only)
+    if not weights_only:
+        program.restore_extra(saved.state.get(EXTRA) or {})
     program.global_step = saved.step
     program.position = int(saved.state.get("position") or 0)
 
@@ -107,12 +151,11 @@ def step_of(path: Path) -> int:
     return int(path.name)
 
 
-def _refuse_non_finite(program: Program) -> None:
-    for name, tensor in program.network.named_parameters():
-        if not bool(torch.isfinite(tensor.detach()).all()):
-            raise NanLossError(
-                f"The parameter '{name}' is not finite after step {program.global_step}. Nothing "
-                "is saved: the checkpoint before stays as it is. Lower the learning rate, or clip "
-                "gradients (optimizers.Adam(..., clip_norm=1.0)).",
-                program.global_step,
-            )
+def not_finite(name: str, step: int) -> NanLossError:
+    """Return the error about a parameter that is not finite after a step."""
+    return NanLossError(
+        f"The parameter '{name}' is not finite after step {step}. Nothing is saved: the "
+        "checkpoint before stays as it is. Lower the learning rate, or clip gradients "
+        "(optimizers.Adam(..., clip_norm=1.0)).",
+        step,
+    )

@@ -1,0 +1,134 @@
+"""Copying tensors to memory beside the computing that reads them."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+
+_PIECE = 1 << 23  # bytes: a few milliseconds
+_SAME_SIZE = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+Piece = tuple[np.ndarray, np.ndarray] | tuple[torch.Tensor, torch.Tensor]
+
+
+class Copying:
+    """Copies that go on while nobody changes the originals, and know if somebody did.
+
+    One thread calls `run`. The one that computes calls `settle` before it changes anything; it
+    then takes over what is left, so that it never waits for a thread that the system holds back.
+    On the CPU this works with plain memory copies: torch's own would take all cores from the
+    computing. On CUDA the copies are put on a stream of their own, and the device waits, not the
+    caller.
+
+    Args:
+      pairs: (buffer on the CPU, tensor) to copy.
+      watched: tensors by name whose changes are to be known: those that a forward pass may change
+        in place, which would leave half of a copy from before and half from after.
+    """
+
+    def __init__(
+        self,
+        pairs: Sequence[tuple[torch.Tensor, torch.Tensor]],
+        watched: Mapping[str, torch.Tensor],
+    ) -> None:
+        self._watched = [(name, tensor, tensor._version) for name, tensor in watched.items()]
+        self._pieces: deque[Piece] = deque()
+        self._done = threading.Event()
+        self._lock = threading.Lock()
+        self._changed: list[str] | None = None
+        self._stream: torch.cuda.Stream | None = None
+        self._copied: torch.cuda.Event | None = None
+        self._device: torch.device | None = None
+        self._failed = False
+        self._originals = pairs  # kept alive while a device reads them
+        for buffer, tensor in pairs:
+            self._add(buffer, tensor)
+        self._left = len(self._pieces)
+        if not self._left:
+            self._done.set()
+
+    def run(self) -> None:
+        """Copy what there is, and wait until all is in memory."""
+        self._take()
+        self._done.wait()
+        if self._copied is not None:
+            self._copied.synchronize()
+        self._originals = ()
+        if self._failed:
+            raise RuntimeError("A tensor could not be copied; see the error before this one.")
+
+    def settle(self) -> None:
+        """Return when the originals may be changed."""
+        self._take()
+        self._done.wait()
+        if self._copied is not None:
+            torch.cuda.current_stream(self._device).wait_event(self._copied)
+        self.changed()
+
+    def changed(self) -> list[str]:
+        """Return which of the watched were changed between the beginning and the first call.
+
+        Call it before anything else than a forward pass can have changed them.
+        """
+        with self._lock:
+            if self._changed is None:
+                self._changed = [n for n, tensor, was in self._watched if tensor._version != was]
+                self._watched = []
+            return self._changed
+
+    def _add(self, buffer: torch.Tensor, tensor: torch.Tensor) -> None:
+        if tensor.device.type == "cuda":
+            if self._stream is None:
+                self._stream = torch.cuda.Stream(tensor.device)
+                self._stream.wait_stream(torch.cuda.current_stream(tensor.device))
+                self._copied = torch.cuda.Event()
+                self._device = tensor.device
+            self._pieces.append((buffer, tensor))
+        elif tensor.device.type != "cpu" or tensor.is_conj() or tensor.is_neg():
+            buffer.copy_(tensor)
+        elif tensor.numel():
+            to, source = _array(buffer), _array(tensor)
+            if not tensor.is_contiguous():
+                self._pieces.append((to, source))
+                return
+            to, source = to.reshape(-1), source.reshape(-1)
+            step = _PIECE // tensor.element_size()
+            self._pieces.extend(
+                (to[at : at + step], source[at : at + step]) for at in range(0, len(to), step)
+            )
+
+    def _take(self) -> None:
+        try:
+            while self._pieces:
+                try:
+                    to, source = self._pieces.popleft()
+                except IndexError:  # the other one took the last
+                    return
+                if isinstance(to, torch.Tensor):
+                    assert isinstance(source, torch.Tensor)
+                    with torch.cuda.stream(self._stream):
+                        to.copy_(source, non_blocking=True)
+                else:
+                    np.copyto(to, source)
+                self._took()
+        except BaseException:
+            self._failed = True
+            self._done.set()  # nobody may wait for what will not come
+            raise
+
+    def _took(self) -> None:
+        with self._lock:
+            self._left -= 1
+            if not self._left:
+                if self._copied is not None:
+                    self._copied.record(self._stream)
+                self._done.set()
+
+
+def _array(tensor: torch.Tensor) -> np.ndarray:
+    """Return a CPU tensor's memory as integers: NumPy knows fewer dtypes, and a copy needs none."""
+    return tensor.view(_SAME_SIZE[tensor.element_size()]).numpy()
