@@ -240,14 +240,13 @@ class Estimator:
         taken = checked_hooks(hooks)
         source = self.open_input(input_fn, ModeKeys.EVAL)
         restored = self._restored(checkpoint_path, ModeKeys.EVAL)
-        folder = Path(self.model_dir) / (f"eval_{name}" if name else "eval")
         try:
             values = evaluate(
                 self._program_for(ModeKeys.EVAL),
                 source,
                 steps=steps,
                 restored=restored,
-                event_dir=folder,
+                event_dir=Path(self.eval_dir(name)),
                 model_dir=Path(self.model_dir),
                 hooks=taken,
             )
@@ -316,6 +315,10 @@ class Estimator:
         """Return the path of the newest checkpoint, or None."""
         newest = checkpoint.latest(self.model_dir)
         return str(newest) if newest is not None else None
+
+    def eval_dir(self, name: str | None = None) -> str:
+        """Return the folder of an evaluation's event log."""
+        return str(Path(self.model_dir) / (f"eval_{name}" if name else "eval"))
 
     def get_variable_names(self) -> list[str]:
         """Return the names of all values in the newest checkpoint."""
