@@ -1,0 +1,32 @@
+"""A run of `dovetail train` killed at any moment and started again ends as the one never killed.
+
+It has shuffling, augmentation, dropout, batch norm, accumulation, a schedule and bf16.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.mark.parametrize("way", ["kill_at_a_moment", "kill_at_an_event"])
+def test_a_run_killed_again_and_again_ends_bit_equal(
+    way: str,
+    command: Any,
+    whole: Path,
+    tmp_path: Path,
+    same_end: Callable[[Path, Path], None],
+    soak: bool,
+) -> None:
+    rng = random.Random(way)
+    wanted, struck, trial = (100, 0, 0) if soak else (3, 0, 0)
+    while struck < wanted:
+        model_dir = tmp_path / str(trial)
+        struck += command.killed_until_done(model_dir, rng, getattr(command, way), wanted - struck)
+        same_end(whole, model_dir)
+        trial += 1
+        assert trial <= wanted  # most runs are struck
