@@ -29,26 +29,50 @@ if TYPE_CHECKING:
     from dovetail.program.program import Program as Program
     from dovetail.program.program import build as build
     from dovetail.run.config import RunConfig as RunConfig
+    from dovetail.run.early_stopping import EarlyStopping as EarlyStopping
+    from dovetail.run.early_stopping import stop_if_higher_hook as stop_if_higher_hook
+    from dovetail.run.early_stopping import stop_if_lower_hook as stop_if_lower_hook
+    from dovetail.run.early_stopping import stop_if_no_decrease_hook as stop_if_no_decrease_hook
+    from dovetail.run.early_stopping import stop_if_no_increase_hook as stop_if_no_increase_hook
     from dovetail.run.estimator import Estimator as Estimator
+    from dovetail.run.exporters import BestExporter as BestExporter
+    from dovetail.run.exporters import Exporter as Exporter
+    from dovetail.run.exporters import FinalExporter as FinalExporter
+    from dovetail.run.exporters import LatestExporter as LatestExporter
     from dovetail.run.hooks import Hook as Hook
+    from dovetail.run.specs import EvalSpec as EvalSpec
+    from dovetail.run.specs import TrainSpec as TrainSpec
+    from dovetail.run.train_and_evaluate import train_and_evaluate as train_and_evaluate
 
 # name -> the module that holds it; a value without an attribute part is the module itself.
 _HOMES = {
+    "BestExporter": "dovetail.run.exporters",
     "CSEstimatorSpec": "dovetail.definition.spec",
     "Definition": "dovetail.definition.definition",
+    "EarlyStopping": "dovetail.run.early_stopping",
     "Estimator": "dovetail.run.estimator",
     "EstimatorSpec": "dovetail.definition.spec",
+    "EvalSpec": "dovetail.run.specs",
+    "Exporter": "dovetail.run.exporters",
     "Field": "dovetail.data.schema",
+    "FinalExporter": "dovetail.run.exporters",
     "Hook": "dovetail.run.hooks",
     "HParams": "dovetail.definition.hparams",
+    "LatestExporter": "dovetail.run.exporters",
     "ModeKeys": "dovetail.definition.modes",
     "Program": "dovetail.program.program",
     "Records": "dovetail.data.records",
     "RunConfig": "dovetail.run.config",
     "Schema": "dovetail.data.schema",
+    "TrainSpec": "dovetail.run.specs",
     "build": "dovetail.program.program",
     "get_global_step": "dovetail.definition.global_step",
     "load": "dovetail.definition.definition",
+    "stop_if_higher_hook": "dovetail.run.early_stopping",
+    "stop_if_lower_hook": "dovetail.run.early_stopping",
+    "stop_if_no_decrease_hook": "dovetail.run.early_stopping",
+    "stop_if_no_increase_hook": "dovetail.run.early_stopping",
+    "train_and_evaluate": "dovetail.run.train_and_evaluate",
 }
 _MODULES = {
     "augment": "dovetail.data.augment",
