@@ -22,3 +22,4 @@ SummaryMetadata = _summary.SummaryMetadata
 HistogramProto = _summary.HistogramProto
 TensorProto = _tensor.TensorProto
 DT_STRING = _types.DT_STRING
+DT_FLOAT = _types.DT_FLOAT

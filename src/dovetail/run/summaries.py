@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, SupportsFloat
@@ -154,6 +154,14 @@ class SummaryWriter:
         tensor = TensorProto(dtype=DT_STRING, string_val=[str(text).encode()], tensor_shape={})
         metadata = SummaryMetadata(plugin_data=plugin)
         self._summary([Summary.Value(tag=tag, metadata=metadata, tensor=tensor)], step)
+
+    def graph(self, graph: Any) -> None:
+        """Write a model's graph, a GraphDef as `run.event_graph` makes it; a folder holds one."""
+        self._write(Event(wall_time=time.time(), graph_def=graph.SerializeToString()))
+
+    def values(self, entries: Sequence[Any], step: int) -> None:
+        """Write summary values that were made elsewhere, such as a session of HPARAMS."""
+        self._summary(list(entries), step)
 
     def flush(self) -> None:
         """Hand everything to the operating system."""
