@@ -264,3 +264,59 @@ def test_lines_do_without_rich() -> None:
     )
     assert done.stdout == ""
     assert done.stderr.endswith("done\n")
+
+
+def test_a_line_says_once_which_checkpoint_is_whole() -> None:
+    stream, clock = io.StringIO(), Clock()
+    progress = Progress(stream=stream, every=10, clock=clock)
+    progress.start(0, total=40)
+    for step in range(1, 41):
+        clock.now += 0.1
+        progress.step(step, 0, 0.5)
+        if step == 12:
+            progress.saved(12)
+    lines = stream.getvalue().splitlines()
+    assert [line.partition("saved ")[2] for line in lines] == ["", "12", "", ""]
+
+
+def test_evaluations_are_lines_and_where_the_time_went_is_the_last() -> None:
+    stream, clock = io.StringIO(), Clock()
+    progress = Progress(stream=stream, every=10, clock=clock)
+    progress.start(0)
+    clock.now += 1.0
+    progress.doing("evaluating")
+    progress.evaluated("hard", 10, {"accuracy": 0.91239, "confusion": [1], "global_step": 10})
+    progress.finish(10, 0.5, last="Goodput 98%: all is well.")
+    assert stream.getvalue().splitlines() == [
+        "eval hard step 10  accuracy 0.9124",
+        "train step 10  loss 0.5  10 steps/s",
+        "Goodput 98%: all is well.",
+    ]
+
+
+def test_the_bar_says_what_takes_long_and_what_is_saved() -> None:
+    stream, clock = Terminal(), Clock()
+    progress = Progress(stream=stream, clock=clock)
+    progress.start(0, total=20)
+    clock.now += 1.0
+    progress.step(10, 8, 0.5)
+    progress.doing("evaluating")
+    assert plain(stream).rstrip().endswith("evaluating ...")
+    progress.evaluated("", 10, {"loss": 0.25})
+    progress.saved(10)
+    progress.step(11, 8, 0.5)  # at once: what was done beside the steps is over
+    assert "saved 10" in plain(stream)
+    assert "eval step 10  loss 0.25" in plain(stream)
+    progress.finish(11, 0.5, last="Goodput 98%.")
+    assert plain(stream).endswith("Goodput 98%.\n")
+
+
+def test_one_that_is_not_shown_says_nothing_of_all_that() -> None:
+    stream = io.StringIO()
+    progress = Progress(False, stream=stream)
+    progress.start(0)
+    progress.doing("evaluating")
+    progress.evaluated("", 1, {"loss": 0.5})
+    progress.saved(1)
+    progress.finish(1, 0.5, last="Goodput 98%.")
+    assert stream.getvalue() == ""

@@ -1,5 +1,7 @@
 """What a person sees of a run: a bar with loss, rate and time left, or plain lines in a log.
 
+Evaluations are lines of their own; the newest checkpoint is said with the next line, or in the bar.
+
 All of it goes to stderr. A step costs a comparison and at most a look at the clock; only when
 something is due to be shown is the loss fetched from the device, which waits for the step. No
 thread redraws the bar: a training step's time is its own.
@@ -11,8 +13,8 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal, SupportsFloat, TextIO
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, SupportsFloat, TextIO
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -67,6 +69,7 @@ class Progress:
         self._bar: RichProgress | None = None
         self._redraw_at = 0.0
         self._shown_step: int | None = None
+        self._saved: int | None = None
         self._examples = 0
         # (seconds, step, examples) as last shown: a line tells of the time since the line before,
         # a bar of the last few seconds.
@@ -104,11 +107,51 @@ class Progress:
         if due or step == self.total:
             self._show(step, loss)
 
-    def finish(self, step: int, loss: SupportsFloat | None = None) -> None:
-        """Show the last step, if it is not shown yet, and close."""
-        if self._shown_step != step:
+    def doing(self, what: str) -> None:
+        """Show in the bar what takes long beside the steps ("evaluating"), until the next step."""
+        if self._bar is not None and self._seen:
+            self._draw(self._seen[-1][1], f"{what} ...")
+        self._redraw_at = 0.0
+
+    def saved(self, step: int) -> None:
+        """Say, with what is shown next, that the checkpoint of a step is whole on disk."""
+        self._saved = step
+
+    def evaluated(self, name: str, step: int, metrics: Mapping[str, Any]) -> None:
+        """Print the metrics of an evaluation.
+
+        Args:
+          name: of the evaluation; "" where there is one without a name.
+          step: of the state that was evaluated.
+          metrics: name -> number; what is none is left out.
+
+        Example:
+          >>> progress = Progress(stream=sys.stdout)
+          >>> progress.evaluated("", 500, {"accuracy": 0.91234, "loss": 0.25, "global_step": 500})
+          eval step 500  accuracy 0.9123  loss 0.25
+        """
+        if self.mode == "off":
+            return
+        parts = [f"{f'eval {name}'.rstrip()} {self.step_name} {step}"]
+        for key, value in metrics.items():
+            if isinstance(value, (int, float)) and key != "global_step":
+                parts.append(f"{key} {value:.4g}")
+        self.note("  ".join(parts))
+
+    def finish(self, step: int, loss: SupportsFloat | None = None, last: str = "") -> None:
+        """Show the last step, if it is not shown yet, and close.
+
+        Args:
+          step: how many steps are done.
+          loss: of the last one.
+          last: a line to end with, such as where the time went (`Goodput.line()`).
+        """
+        if self._shown_step != step or self._bar is not None:
             self._show(step, loss)
+        shown = self.mode != "off"
         self.close()
+        if last and shown:
+            self._print(last)
 
     def note(self, text: str) -> None:
         """Print a line, above the bar if there is one."""
@@ -150,6 +193,10 @@ class Progress:
                 parts.append(f"{steps / seconds:,.4g} {self.step_name}s/s")
             if self.total is not None and step < self.total:
                 parts.append(f"{_duration((self.total - step) * seconds / steps)} left")
+        if self._saved is not None:
+            parts.append(f"saved {self._saved}")
+            if self._bar is None:
+                self._saved = None  # a line says it once, a bar goes on saying it
         if self._bar is not None:
             self._draw(step, "  ".join(parts))
         else:
