@@ -92,7 +92,8 @@ class Saver:
         self.background = background
         self.newest: Path | None = None
         self._kept: dict[str, dict[str, torch.Tensor]] = {}
-        self._parameters = {name for name, _ in program.network.named_parameters()}
+        named = program.network.named_parameters(remove_duplicate=False)
+        self._parameters = {name for name, _ in named}
         self._changing: set[str] = set()  # parameters that a forward pass changes
         self._first = True
         self._again = False
@@ -163,12 +164,11 @@ class Saver:
           CheckpointError: there is no permission to write, or a value cannot be saved.
         """
         one = self._under_way
-        if one is None:
-            return self._taken() if self._saved else []
-        assert one.thread is not None
-        if one.thread.is_alive():
-            return []
-        self._finish()
+        if one is not None:
+            assert one.thread is not None
+            if one.thread.is_alive():
+                return self._taken()
+            self._finish()
         self._raise()
         if self._again:
             self.save(self.program.global_step)

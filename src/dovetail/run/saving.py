@@ -45,13 +45,10 @@ def gather(program: Program) -> Gathered:
     for name, optimizer in program.optimizers.items():
         for key, value in optimizer_state(program.network, optimizer).items():
             flat[f"{name}/{key}"] = value
-    averages = getattr(program, "averages", None)
-    if averages is not None:
-        flat.update({f"{AVERAGE}{name}": tensor for name, tensor in averages.state().items()})
-    state: dict[str, object] = {"position": program.position, "seed": program.seed}
-    extra = getattr(program, "extra_state", None)
-    if extra is not None:
-        state[EXTRA] = extra()
+    if program.averages is not None:
+        averages = program.averages.state()
+        flat.update({f"{AVERAGE}{name}": tensor for name, tensor in averages.items()})
+    state = {"position": program.position, "seed": program.seed, EXTRA: program.extra_state()}
     return Gathered(program.global_step, program.state(), flat, state)
 
 
