@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-import warnings
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -16,27 +14,21 @@ import numpy as np
 from dovetail.definition.definition import Definition, load
 from dovetail.definition.hparams import HParams
 from dovetail.definition.modes import ModeKeys
-from dovetail.errors import CheckpointError, ParamsError
-from dovetail.program.program import Program, choose_device
+from dovetail.errors import ParamsError
+from dovetail.program.program import choose_device
 from dovetail.run import checkpoint, predict, provenance
 from dovetail.run.config import RunConfig
 from dovetail.run.evaluate import evaluate
+from dovetail.run.held_program import Held, newest_of
 from dovetail.run.hooks import Hook, SavingListener, checked_hooks, checked_listeners
 from dovetail.run.inputs import Input, open_input
 from dovetail.run.model_dir import make_model_dir, with_model_dir
 from dovetail.run.resolve import Resolved, resolve
 from dovetail.run.train import Trained, train
+from dovetail.run.warm_start import WarmStart
 
 if TYPE_CHECKING:
     from dovetail.run.evaluations import Evaluations
-
-
-@dataclass(frozen=True)
-class _Live:
-    """Which checkpoint's state a program has; `whole` if its optimizers have it too."""
-
-    path: Path
-    whole: bool
 
 
 class Estimator:
@@ -48,6 +40,8 @@ class Estimator:
         checkpoint, that is gone on from. None: the config's, or else a temporary one.
       config: how runs are done.
       params: values for the definition's hyperparameters; copied.
+      warm_start_from: a checkpoint or model_dir whose parameters a new run begins with, or a
+        `WarmStart` that says which; it is the config's field of that name.
 
     Raises:
       DefinitionError: the definition is wrong, or its arguments can't be given.
@@ -82,11 +76,13 @@ class Estimator:
         model_dir: str | Path | None = None,
         config: RunConfig | None = None,
         params: Mapping[str, Any] | None = None,
+        warm_start_from: str | Path | WarmStart | None = None,
     ) -> None:
+        if warm_start_from is not None and isinstance(config, RunConfig | None):
+            config = _warm_started(config, warm_start_from)
         resolved = resolve(load(model_fn), params=params, config=config)
         self._resolved = with_model_dir(resolved, model_dir)
-        self._program: Program | None = None
-        self._live: _Live | None = None
+        self._held = Held(self._resolved)
         self._prepare()
 
     @classmethod
@@ -94,8 +90,7 @@ class Estimator:
         """Make an Estimator whose values are put together already, as the command line does."""
         estimator = cls.__new__(cls)
         estimator._resolved = with_model_dir(resolved, None)
-        estimator._program = None
-        estimator._live = None
+        estimator._held = Held(estimator._resolved)
         estimator._prepare()
         return estimator
 
@@ -186,9 +181,7 @@ class Estimator:
             max_steps, epochs = self._resolved.max_steps, self._resolved.epochs
             if max_steps is None and epochs is None:
                 epochs = 1
-        program = self._program_for(ModeKeys.TRAIN)
-        held, self._live = self._live, None
-        live = held.path if held is not None and held.whole else None
+        program, live = self._held.take()
         try:
             trained = train(
                 program,
@@ -204,13 +197,13 @@ class Estimator:
                 begun=lambda source, step: self._record(source, step, command or sys.argv, asked),
             )
         except BaseException:
-            self._forget()  # its state may be half of a step
+            self._held.forget()  # its state may be half of a step
             raise
         if trained.steps or (live is not None and trained.checkpoint == live):
             assert trained.checkpoint is not None
-            self._live = _Live(trained.checkpoint, whole=True)
+            self._held.has(trained.checkpoint, whole=True)
         else:
-            self._forget()
+            self._held.forget()
         return trained
 
     def evaluate(
@@ -239,10 +232,10 @@ class Estimator:
         _check_steps(steps, None)
         taken = checked_hooks(hooks)
         source = self.open_input(input_fn, ModeKeys.EVAL)
-        restored = self._restored(checkpoint_path, ModeKeys.EVAL)
+        restored = self._held.restored(checkpoint_path, ModeKeys.EVAL)
         try:
             values = evaluate(
-                self._program_for(ModeKeys.EVAL),
+                self._held.program_for(ModeKeys.EVAL),
                 source,
                 steps=steps,
                 restored=restored,
@@ -251,9 +244,10 @@ class Estimator:
                 hooks=taken,
             )
         except BaseException:
-            self._forget()
+            self._held.forget()
             raise
-        self._now_live(restored)
+        if restored is not None:
+            self._held.has(restored.path, whole=False)
         return values
 
     def predict(
@@ -286,12 +280,11 @@ class Estimator:
         _check_steps(steps, None)
         taken = checked_hooks(hooks)
         source = self.open_input(input_fn, ModeKeys.PREDICT)
-        restored = self._restored(checkpoint_path, ModeKeys.PREDICT)
-        program = self._program_for(ModeKeys.PREDICT)
-        live = self._live if restored is None else _Live(restored.path, whole=False)
+        restored = self._held.restored(checkpoint_path, ModeKeys.PREDICT)
+        program = self._held.program_for(ModeKeys.PREDICT)
         # The program is the generator's while it lives, so that training or evaluation between
         # two batches, which then has one of its own, changes nothing of what is predicted.
-        self._forget()
+        lent = self._held.lend(restored)
         try:
             for batch in predict.predict(
                 program,
@@ -307,9 +300,9 @@ class Estimator:
                 else:
                     yield batch
         except GeneratorExit:
-            self._give_back(program, live)
+            self._held.give_back(lent)
             raise
-        self._give_back(program, live)
+        self._held.give_back(lent)
 
     def latest_checkpoint(self) -> str | None:
         """Return the path of the newest checkpoint, or None."""
@@ -322,11 +315,11 @@ class Estimator:
 
     def get_variable_names(self) -> list[str]:
         """Return the names of all values in the newest checkpoint."""
-        return checkpoint.names(self._newest())
+        return checkpoint.names(newest_of(self.model_dir))
 
     def get_variable_value(self, name: str) -> np.ndarray:
         """Return one value of the newest checkpoint as an array."""
-        return predict.as_array(checkpoint.value(self._newest(), name))
+        return predict.as_array(checkpoint.value(newest_of(self.model_dir), name))
 
     def open_input(
         self,
@@ -356,62 +349,6 @@ class Estimator:
             limit=limit,
             prefetch=self.config.prefetch,
         )
-
-    def _newest(self) -> Path:
-        newest = checkpoint.latest(self.model_dir)
-        if newest is None:
-            raise CheckpointError(
-                f"There is no checkpoint in {self.model_dir}: untrained weights say nothing. Train "
-                "first, or give the checkpoint_path of another run."
-            )
-        return newest
-
-    def _restored(self, path: str | Path | None, mode: str) -> checkpoint.Checkpoint | None:
-        """Load the checkpoint that is asked for; None if the program has its state already."""
-        wanted = Path(path) if path is not None else self._newest()
-        program = self._program_for(mode)
-        if self._live is not None and self._live.path == wanted and program.built:
-            return None
-        if path is not None:
-            return checkpoint.load(wanted)
-
-        def note(text: str) -> None:
-            warnings.warn(text, stacklevel=4)
-
-        return checkpoint.latest_good(self.model_dir, note)
-
-    def _program_for(self, mode: str) -> Program:
-        program = self._program
-        # A program built without labels lacks what only training or evaluation uses.
-        fitting = (None, ModeKeys.TRAIN, mode)
-        if program is not None and mode != ModeKeys.PREDICT and program.built_in not in fitting:
-            program = None
-        if program is None:
-            self._live = None
-            config = self.config
-            program = self._program = Program(
-                self.definition,
-                device=choose_device(config.device),
-                seed=config.seed,
-                precision=config.precision,
-                execution=config.execution,
-                config=config,
-                ema_decay=config.ema_decay,
-                freeze=config.freeze,
-                recompute=config.recompute,
-            )
-        return program
-
-    def _now_live(self, restored: checkpoint.Checkpoint | None) -> None:
-        if restored is not None:
-            self._live = _Live(restored.path, whole=False)
-
-    def _give_back(self, program: Program, live: _Live | None) -> None:
-        if self._program is None:
-            self._program, self._live = program, live
-
-    def _forget(self) -> None:
-        self._program, self._live = None, None
 
     def _prepare(self) -> None:
         """Refuse a device that is not there, and make model_dir."""
@@ -447,6 +384,18 @@ def _script() -> list[Path]:
     """Return the script that runs, if there is one."""
     script = Path(sys.argv[0]) if sys.argv and sys.argv[0] else None
     return [script] if script is not None and script.suffix == ".py" and script.is_file() else []
+
+
+def _warm_started(config: RunConfig | None, source: str | Path | WarmStart) -> RunConfig:
+    config = RunConfig() if config is None else config
+    stated = config.warm_start_from
+    source = os.fspath(source) if isinstance(source, os.PathLike) else source
+    if stated is not None and stated != source:
+        raise ParamsError(
+            f"warm_start_from is {source!r} and config.warm_start_from is {stated!r}; give one of "
+            "them."
+        )
+    return config.replace(warm_start_from=source)
 
 
 def _check_steps(steps: int | None, max_steps: int | None) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +35,10 @@ def evaluate(
     event_dir: Path | None = None,
     model_dir: Path | None = None,
     hooks: Sequence[Hook] = (),
-    averaged: bool = True,
 ) -> dict[str, Any]:
     """Evaluate a program on an input, and leave its modes and all generators as they were.
+
+    Where the program has averages of its parameters, these are evaluated.
 
     Args:
       program: built or not.
@@ -48,7 +48,6 @@ def evaluate(
       event_dir: where the metrics are written to the event log.
       model_dir: what hooks see as the run's.
       hooks: called at each batch; their run's step is the checkpoint's.
-      averaged: whether the averages of the parameters are evaluated, where the program has them.
 
     Returns:
       metric -> value, with `loss` and `global_step`.
@@ -73,9 +72,8 @@ def evaluate(
                     with explained("evaluation", source, fed):
                         program.build(*batch, mode)
                 if restored is not None:
-                    saving.restore(program, with_averages(restored), weights_only=True)
-                elif averaged and getattr(program, "averages", None) is not None:
-                    stack.enter_context(program.averaged())
+                    saving.restore(program, restored, weights_only=True)
+                stack.enter_context(program.averaged())
                 run.step = program.global_step
                 told.begin(run)
             told.before_step(run)
@@ -106,24 +104,6 @@ def evaluate(
 def scalars(metrics: Mapping[str, Any]) -> dict[str, float]:
     """Return those metrics that are a curve's points: numbers, but for the step itself."""
     return {name: value for name, value in metrics.items() if isinstance(value, float)}
-
-
-def with_averages(saved: Checkpoint) -> Checkpoint:
-    """Return a checkpoint whose parameters are their averages, where it holds any."""
-    averages = {
-        name.removeprefix(_AVERAGE): value
-        for name, value in saved.optimizer.items()
-        if name.startswith(_AVERAGE)
-    }
-    if not averages:
-        return saved
-    # A parameter of two names is averaged under one of them.
-    by_tensor = {id(saved.model[name]): value for name, value in averages.items()}
-    model = {name: by_tensor.get(id(tensor), tensor) for name, tensor in saved.model.items()}
-    return replace(saved, model=model)
-
-
-_AVERAGE = "average/"
 
 
 def _batches(source: Input) -> Generator[Fed]:
