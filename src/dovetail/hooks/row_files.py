@@ -141,6 +141,8 @@ def _lines(path: Path) -> list[str]:
         return []
     except UnicodeDecodeError as error:
         raise _foreign(path, str(error), "UTF-8 text") from error
+    except OSError as error:
+        raise _unwritten(path, error) from error
 
 
 def _append(path: Path, text: str) -> None:
@@ -163,7 +165,9 @@ def _replace(path: Path, text: str) -> None:
 
 
 def _unwritten(path: Path, error: OSError) -> StorageError:
-    return StorageError(f"Can't write the log {path}: {error}. Check its permissions and the disk.")
+    return StorageError(
+        f"Can't keep the log {path}: {error}. Check its path and permissions, and the disk."
+    )
 
 
 def _foreign(path: Path, found: str, expected: str) -> DataError:

@@ -108,10 +108,12 @@ class Values:
     def _absent(self, run: Run, name: str, values: Mapping[str, Any]) -> None:
         if run.program.network.summary_step:
             state = run.program.state()
-            known = [*values, *state]
+            metrics = run.program.statics(run.program.network.mode).metrics
+            given = list(dict.fromkeys([*values, *metrics]))
+            known = [*given, *state]
             raise ParamsError(
                 f"hooks.{self.hook}: there is no '{name}' in what step {run.step} gave."
-                f"{nearest(name, known)} There are: {', '.join(values)}; and the parameters "
+                f"{nearest(name, known)} There are: {', '.join(given)}; and the parameters "
                 f"{', '.join(state)}."
             )
         if name not in self._noted:
