@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import math
 import os
+import resource
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from dovetail.errors import DataError, DovetailError
+from dovetail.errors import DataError, DovetailError, StorageError
 from dovetail.run.event_files import event_files, read_events, rewind
 from dovetail.run.summaries import SummaryWriter, read_scalars
 
@@ -289,3 +291,46 @@ def test_importing_summaries_brings_in_neither_torch_nor_numpy() -> None:
         "assert not {'torch', 'numpy', 'tensorflow', 'PIL'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.fixture
+def room() -> Iterator[Callable[[int | None], None]]:
+    """Sets how long files may grow in this process: a write beyond fails half-way."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def limit(size: int | None) -> None:
+        soft = before[0] if size is None else size
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, before[1]))
+
+    yield limit
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("more", [0, 1, 11, 20])
+def test_a_write_that_fails_half_way_leaves_whole_records(
+    tmp_path: Path, room: Callable[[int | None], None], more: int
+) -> None:
+    notes: list[str] = []
+    with SummaryWriter(tmp_path, note=notes.append) as writer:
+        writer.scalars({"loss": 1.0}, 1)
+        room(writer.path.stat().st_size + more)
+        writer.scalars({"loss": 2.0}, 2)
+        writer.scalars({"loss": 3.0}, 3)
+        room(None)
+        writer.scalars({"loss": 4.0}, 4)
+    assert read_scalars(tmp_path) == {"loss": [(1, 1.0), (4, 4.0)]}
+    assert curve(tmp_path, "loss") == [(1, 1.0), (4, 4.0)]
+    assert len(notes) == 1
+    assert "The run goes on" in notes[0]
+
+
+def test_where_nobody_is_told_a_failing_disk_is_an_error(
+    tmp_path: Path, room: Callable[[int | None], None]
+) -> None:
+    with SummaryWriter(tmp_path) as writer:
+        writer.scalars({"loss": 1.0}, 1)
+        room(writer.path.stat().st_size + 5)
+        with pytest.raises(StorageError, match="Summaries can't be written"):
+            writer.scalars({"loss": 2.0}, 2)
+        room(None)
+    assert read_scalars(tmp_path) == {"loss": [(1, 1.0)]}

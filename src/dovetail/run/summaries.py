@@ -7,17 +7,17 @@ goes on from: what was written after that step is dropped first, since it will b
 
 from __future__ import annotations
 
+import errno
 import os
-import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, SupportsFloat
 
-from dovetail.errors import DataError, DovetailError
-from dovetail.run.event_files import PREFIX, event_files, record, rewind
+from dovetail.errors import DataError, DovetailError, StorageError
 from dovetail.run.event_files import read_scalars as read_scalars
+from dovetail.run.event_files import rewind
 from dovetail.run.event_protos import (
     DT_STRING,
     Event,
@@ -27,6 +27,7 @@ from dovetail.run.event_protos import (
     SummaryMetadata,
     TensorProto,
 )
+from dovetail.run.event_writer import EventFile
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["SummaryWriter", "read_scalars"]
 
 _HISTOGRAM_BUCKETS = 30
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class SummaryWriter:
@@ -44,9 +46,12 @@ class SummaryWriter:
       start_step: the global step that the run goes on from; events of later steps in the folder
         are dropped first. None drops nothing.
       replace_step: events of this step are dropped first (an evaluation that is done again).
+      note: is told, once, where something can't be written later on; the points are lost then,
+        and what follows is written again as soon as it can be. None: that is an error.
 
     Raises:
       DovetailError: the folder or a file in it can't be written.
+      StorageError: the disk is full; without `note` that may be at any call.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -65,20 +70,25 @@ class SummaryWriter:
         start_step: int | None = None,
         *,
         replace_step: int | None = None,
+        note: Callable[[str], None] | None = None,
     ) -> None:
         self.folder = Path(folder)
+        self._note = note
+        self._lost = 0
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             if start_step is not None:
                 rewind(self.folder, lambda step: step <= start_step)
             if replace_step is not None:
                 rewind(self.folder, lambda step: step != replace_step)
-            self.path, self._file = _new_file(self.folder)
+            self._file = EventFile(self.folder)
         except OSError as error:
-            raise DovetailError(
+            kind = StorageError if error.errno in _FULL else DovetailError
+            raise kind(
                 f"Can't write summaries to {self.folder}: {error}. "
                 "Check its permissions and the disk, or name another model_dir."
             ) from error
+        self.path = self._file.path
         self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
         if start_step is not None:
             # For a TensorBoard that is open and has already read what was dropped.
@@ -164,8 +174,7 @@ class SummaryWriter:
         self._summary(list(entries), step)
 
     def flush(self) -> None:
-        """Hand everything to the operating system."""
-        self._file.flush()
+        """Do nothing: everything is handed to the operating system at once."""
 
     def close(self) -> None:
         """Close the file; a second time does nothing."""
@@ -187,27 +196,17 @@ class SummaryWriter:
         self._write(Event(wall_time=time.time(), step=int(step), summary=summary))
 
     def _write(self, event: Any) -> None:
-        self._file.write(record(event.SerializeToString()))
-        self._file.flush()
-
-
-def _new_file(folder: Path) -> tuple[Path, Any]:
-    """Open a new event file whose name sorts after those that are there.
-
-    TensorBoard reads a folder's files in the order of their names, which hold the second in which
-    they were begun: two in one second would be read in the order of their process ids.
-    """
-    second = int(time.time())
-    for path in event_files(folder):
-        begun = path.name.removeprefix(PREFIX).split(".")[0]
-        if begun.isdigit():
-            second = max(second, int(begun) + 1)
-    while True:
-        path = folder / f"{PREFIX}{second:010d}.{socket.gethostname()}.{os.getpid()}.0"
         try:
-            return path, path.open("xb")
-        except FileExistsError:
-            second += 1
+            self._file.write(event)
+        except OSError as error:
+            text = f"Summaries can't be written to {self.path}: {error.strerror or error}."
+            if self._note is None:
+                raise StorageError(
+                    f"{text} Make room, then do the same again: what was written is whole."
+                ) from error
+            if not self._lost:
+                self._note(f"{text} The run goes on; points of its curves are lost until it can.")
+            self._lost += 1
 
 
 def _array(value: Any) -> np.ndarray:
