@@ -55,9 +55,10 @@ class Forking:
         )
         assert self._answer() == "ready"
 
-    def start(self, words: list[str], fault: dict[str, Any] | None) -> int:
+    def start(self, words: list[str], fault: dict[str, Any] | None, script: str | None) -> int:
         """Start a run; return its process id."""
-        request = {"words": words, "fault": fault, "out": str(self.out), "err": str(self.err)}
+        request = {"words": words, "fault": fault, "script": script}
+        request |= {"out": str(self.out), "err": str(self.err)}
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
@@ -83,13 +84,17 @@ class Command:
       flags: of the command line, without the model_dir.
       steps: where the run ends.
       forking: starts runs quickly.
+      script: is run instead of `dovetail`, with the model_dir and the flags.
     """
 
     flags: tuple[str, ...]
     steps: int
     forking: Forking
+    script: str | None = None
 
     def words(self, model_dir: Path, *more: str) -> list[str]:
+        if self.script is not None:
+            return [str(model_dir), *self.flags]
         words = ["train", str(HERE / "model.py"), "--model-dir", str(model_dir), *self.flags]
         return [*words, "--max-steps", str(self.steps), *more]
 
@@ -102,7 +107,7 @@ class Command:
 
     def run(self, model_dir: Path, fault: dict[str, Any] | None = None, *more: str) -> Ended:
         """Run, forked, to its end or until the fault."""
-        self.forking.start(self.words(model_dir, *more), fault)
+        self.forking.start(self.words(model_dir, *more), fault, self.script)
         return self.forking.ended()
 
     def done(self, model_dir: Path) -> Ended:

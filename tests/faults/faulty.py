@@ -2,7 +2,8 @@
 
 A run that a user starts takes seconds to import torch; forked, it is the same run without them. A
 request is a line of JSON on stdin: {"words": of the command line, "out", "err": files for what it
-writes, "fault": a fault or null}; the answers are two lines, its process id and its exit code.
+writes, "fault": a fault or null, "script": a file to run instead of `dovetail`, or null}; the
+answers are two lines, its process id and its exit code.
 
 A fault is {"folder": where, "at": N, "do": what}. Everything that is done to files in `folder`
 (opened to be written, made, renamed, removed, synced) is counted, and at the Nth:
@@ -12,6 +13,7 @@ A fault is {"folder": where, "at": N, "do": what}. Everything that is done to fi
     "limit"          from there on no file can grow beyond "bytes": the write that crosses that
                      is done in part, and fails
     "fill"           from there on the file system is full, up to the last byte
+    "SIGTERM", ...   the signal is sent, once
 
 "only" names one kind of event that is counted, "like" a part of the path. With "count" the number
 of events is written to that file at the end and nothing fails.
@@ -21,9 +23,11 @@ from __future__ import annotations
 
 import atexit
 import errno
+import importlib
 import json
 import os
 import resource
+import runpy
 import signal
 import sys
 from pathlib import Path
@@ -65,6 +69,8 @@ class Fault:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (self.fault["bytes"],) * 2)
             elif do == "fill":
                 self._fill()
+            else:
+                os.kill(os.getpid(), getattr(signal, do))
 
     def _concerns(self, kind: str, args: tuple[Any, ...]) -> bool:
         if kind == "open":
@@ -91,10 +97,10 @@ class Fault:
 
 def main() -> int:
     """Import what takes seconds, then fork a run for each request, in the order they come."""
-    import dovetail.run.estimator
+    for name in ("dovetail.run.estimator", "torch._dynamo", "torchmetrics", "tensorboard"):
+        importlib.import_module(name)
     from dovetail.cli.main import main as dovetail_command
 
-    assert dovetail.run.estimator
     print("ready", flush=True)
     for line in sys.stdin:
         request = json.loads(line)
@@ -105,7 +111,10 @@ def main() -> int:
             for number, path in ((1, request["out"]), (2, request["err"])):
                 os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666), number)
             strike(request["fault"])
-            sys.argv = ["dovetail", *request["words"]]
+            sys.argv = [request["script"] or "dovetail", *request["words"]]
+            if request["script"]:
+                runpy.run_path(request["script"], run_name="__main__")
+                return 0
             return dovetail_command()
         print(process, flush=True)
         print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), flush=True)
