@@ -96,7 +96,7 @@ def _traced(program: Program, features: Any, labels: Any) -> list[Node]:
     watch = _Watch(network)
     watch.give("features", features)
     watch.give("labels", labels)
-    with _nothing_remains(network), seeded(program.seed), program._precise():
+    with _nothing_remains(network), seeded(program.seed), program.precise():
         network.mode, network.summary_step = ModeKeys.TRAIN, True
         network.train(True)
         with watch.modules(), watch:
