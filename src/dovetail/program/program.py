@@ -223,7 +223,7 @@ class Program:
         network.mode = mode
         network.train(mode == ModeKeys.TRAIN)
         try:
-            with seeded(self.seed), self._precise(), foreign.registrations() as noted:
+            with seeded(self.seed), self.precise(), foreign.registrations() as noted:
                 output = network(features, labels)
             if mode == ModeKeys.TRAIN:
                 held = freeze_parameters(network, self.freeze)
@@ -290,7 +290,7 @@ class Program:
             seed_generators(self.device, self.seed, step, index)
             if self._autocast is None:
                 return self._forward(part.features, part.labels)
-            with self._precise():
+            with self.precise():
                 return self._forward(part.features, part.labels)
 
         output = train_parts(
@@ -338,7 +338,7 @@ class Program:
 
     def _run(self, mode: str, features: Any, labels: Any, batch: int) -> dict[str, Any]:
         self._enter(mode)
-        with self.averaged(), torch.no_grad(), self._precise():
+        with self.averaged(), torch.no_grad(), self.precise():
             seed_generators(self.device, self.seed, self._step, batch, _MODE_SALT[mode])
             return self._forward(features, labels)
 
@@ -369,7 +369,8 @@ class Program:
             self._compiled = _compiled(network)
         return self._compiled(features, labels)
 
-    def _precise(self) -> contextlib.AbstractContextManager[Any]:
+    def precise(self) -> contextlib.AbstractContextManager[Any]:
+        """Return the context in which forward passes run: autocast, but for "fp32"."""
         if self._autocast is None:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, dtype=self._autocast)

@@ -70,14 +70,14 @@ def _forward(module: nn.Module, forward: Callable[..., Any], *args: Any, **kwarg
         functools.partial(forward, module),
         *args,
         use_reentrant=False,
-        context_fn=lambda: (contextlib.nullcontext(), _copied_buffers(module)),
+        context_fn=lambda: (contextlib.nullcontext(), copied_buffers(module)),
         **kwargs,
     )
 
 
 @contextlib.contextmanager
-def _copied_buffers(module: nn.Module) -> Iterator[None]:
-    """Let a module work on copies of its buffers, so that the second pass leaves no trace.
+def copied_buffers(module: nn.Module) -> Iterator[None]:
+    """Let a module work on copies of its buffers, so that a second pass leaves no trace.
 
     The buffers are replaced, not written back: writing to what autograd has kept is an error.
     """
