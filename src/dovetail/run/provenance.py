@@ -5,6 +5,9 @@ Each run of a model_dir gets a numbered folder under `provenance/`, which is nev
     provenance/0001/run.json      when, command, seed, versions, git commit, where values came from
     provenance/0001/params.yaml   the resolved parameters
     provenance/0001/files/        copies of the definition's files and of the script that ran
+    provenance/0001/fingerprint.json   what the run is made of, to compare it with (fingerprint.py)
+    provenance/0001/data.json     the data's manifest with checksums
+    provenance/0001/ended.json    how the run ended, with the sums of its parameters
 
 Nothing of the environment's variables is recorded, and what can't be read (a file without
 permission, a folder that no git knows) is a note in the record and never stops the run.
@@ -18,16 +21,17 @@ import math
 import os
 import platform
 import stat
-import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from dovetail.errors import DovetailError
+from dovetail.run import hardware
 from dovetail.run.git_state import git_state
 
 FOLDER = "provenance"
+ADDED = ("fingerprint", "data", "ended")
 # A definition is text; what is larger than this is some other file, and its checksum is enough.
 LARGEST_COPY = 16 * 2**20
 _PACKAGES = (
@@ -92,15 +96,16 @@ def record(
             "origins": dict(origins),
             "files": _copies(sources, folder / "files", notes),
             "git": git_state(sources, notes),
-            "versions": _versions(),
-            "machine": _machine(),
+            "versions": versions(),
+            "machine": hardware.machine(),
+            "determinism": hardware.determinism(),
             "extra": plain(extra or {}),
             "notes": notes,
         }
         text = yaml.safe_dump(plain(params), sort_keys=False, allow_unicode=True)
         _write(folder / "params.yaml", text)
         # Last, and renamed: a folder with a run.json is a whole record.
-        _write(folder / "run.json", json.dumps(_finite(state), indent=2, ensure_ascii=False) + "\n")
+        _write(folder / "run.json", json.dumps(finite(state), indent=2, ensure_ascii=False) + "\n")
     except OSError as error:
         raise DovetailError(
             f"Can't write the record of this run to {Path(model_dir) / FOLDER}: {error}. "
@@ -109,8 +114,46 @@ def record(
     return folder
 
 
+def newest(model_dir: str | os.PathLike[str]) -> Path | None:
+    """Return the folder of the newest whole record, or None.
+
+    >>> newest("no-such-folder") is None
+    True
+    """
+    whole = [path.parent for path in Path(model_dir, FOLDER).glob("*/run.json")]
+    return max((p for p in whole if p.name.isdigit()), key=lambda p: int(p.name), default=None)
+
+
+def add(folder: str | os.PathLike[str], name: str, content: Mapping[str, object]) -> Path:
+    """Add what is known later to a record: its fingerprint, its data, how it ended.
+
+    Args:
+      folder: of the record.
+      name: of `ADDED`; each is written once.
+      content: plain values.
+
+    Raises:
+      DovetailError: it is there already, or can't be written.
+    """
+    assert name in ADDED, name
+    path = Path(folder) / f"{name}.json"
+    if path.exists():
+        raise DovetailError(f"{path} is there already: the record of a run is written once.")
+    try:
+        text = json.dumps(finite(plain(content)), indent=2, ensure_ascii=False)
+        _write(path, text + "\n")
+    except OSError as error:
+        raise DovetailError(
+            f"Can't write {path}: {error}. Check the permissions and the disk, or name another "
+            "model_dir."
+        ) from error
+    return path
+
+
 def read(model_dir: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """Return the whole records of a model_dir, the oldest first, each with its "number".
+
+    What was added later is in them under its name.
 
     >>> read("no-such-folder")
     []
@@ -119,6 +162,10 @@ def read(model_dir: str | os.PathLike[str]) -> list[dict[str, Any]]:
     for path in Path(model_dir, FOLDER).glob("*/run.json"):
         if path.parent.name.isdigit():
             state = json.loads(path.read_text(encoding="utf-8"))
+            for name in ADDED:
+                added = path.with_name(f"{name}.json")
+                if added.is_file():
+                    state[name] = json.loads(added.read_text(encoding="utf-8"))
             records.append({"number": int(path.parent.name), **state})
     return sorted(records, key=lambda state: state["number"])
 
@@ -206,30 +253,17 @@ def _free_name(path: Path, taken: set[str]) -> str:
     return name
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that a run depends on."""
     from importlib import metadata
 
-    versions = {"python": platform.python_version()}
+    found = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
-            versions[package] = metadata.version(package)
+            found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    return versions
-
-
-def _machine() -> dict[str, Any]:
-    machine: dict[str, Any] = {
-        "platform": platform.platform(),
-        "machine": platform.machine(),
-        "host": platform.node(),
-        "cpus": os.cpu_count(),
-    }
-    torch = sys.modules.get("torch")
-    if torch is not None:  # a record is not worth importing it
-        machine["threads"] = torch.get_num_threads()
-        machine["cuda"] = torch.version.cuda
-    return machine
+    return found
 
 
 def _working_directory() -> str | None:
@@ -239,14 +273,14 @@ def _working_directory() -> str | None:
         return None
 
 
-def _finite(value: Any) -> Any:
-    """JSON has no nan and no infinity: they become text."""
+def finite(value: Any) -> Any:
+    """Make numbers that JSON has not, nan and infinities, text."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, dict):
-        return {key: _finite(entry) for key, entry in value.items()}
+        return {key: finite(entry) for key, entry in value.items()}
     if isinstance(value, list):
-        return [_finite(entry) for entry in value]
+        return [finite(entry) for entry in value]
     return value
 
 
