@@ -214,6 +214,73 @@ def test_files_that_fail_are_left_out_when_that_is_said_and_listed(run: Any, sho
     assert "2 files left out" in run("records", "verify", "new").out
 
 
+@pytest.mark.filterwarnings("default")  # notes, as they are outside of tests
+def test_files_are_added_to_records_and_known_again(run: Any, shop: Path) -> None:
+    words = ("digits.py", "demo/digits/*/*/*.png", "--output", "new")
+    assert run("prepare", "digits.py", IMAGES, "--output", "new").code == 0
+    ran = run("prepare", *words, "--append")
+    assert (ran.code, "33 records in new (2 shards" in ran.out) == (0, True), ran.err
+    assert "9 records added" in ran.out
+    assert "24 files ('demo/digits/train/0/0.png', " in ran.err
+    ran = run("prepare", *words, "--append")
+    assert (ran.code, "0 records added" in ran.out) == (0, True), ran.err
+    assert "so there is nothing to add" in ran.err
+
+
+def test_added_rows_take_schema_and_classes_of_the_records(run: Any, in_tmp: Path) -> None:
+    (in_tmp / "a.csv").write_text("size,kind\n1.5,cat\n2,dog\n")
+    (in_tmp / "b.csv").write_text("size,kind\n3,dog\n")
+    words = ("--reader", "csv", "--reader-option", "label=kind", "--output", "new")
+    assert run("prepare", "a.csv", *words).code == 0
+    ran = run("prepare", "b.csv", *words, "--append")
+    assert ran.code == 0, ran.err
+    records = Records("new")
+    assert records.gather([0, 1, 2])["label"].tolist() == [0, 1, 1]
+    assert records.gather([2])["size"].tolist() == [3.0]
+    (in_tmp / "c.csv").write_text("size,kind\n3,bird\n")
+    ran = run("prepare", "c.csv", *words, "--append")
+    assert (ran.code, "bird" in ran.err) == (1, True)
+    assert len(Records("new")) == 3
+
+
+def test_added_folders_are_numbered_as_the_records_classes(run: Any, shop: Path) -> None:
+    for name in ("a/cat", "a/dog", "b/dog", "c/dog", "d/emu"):
+        shutil.copytree("demo/digits/test/1", f"pets/{name}")
+    assert run("prepare", "digits.py", "pets/a/*/*.png", "--output", "new").code == 0
+    ran = run("prepare", "digits.py", "pets/b/*/*.png", "--output", "new", "--append")
+    assert ran.code == 0, ran.err
+    ran = run(
+        *("prepare", "pets/c/*/*.png", "--reader", "image_folder", "--output", "new", "--append")
+    )
+    assert ran.code == 0, ran.err
+    assert Records("new").gather(range(6, 12))["label"].ravel().tolist() == [1] * 6
+    ran = run("prepare", "digits.py", "pets/d/*/*.png", "--output", "new", "--append")
+    assert (ran.code, "emu" in ran.err) == (1, True)
+
+
+def test_a_schema_that_differs_from_the_records_is_named(run: Any, shop: Path) -> None:
+    text = (shop / "digits.py").read_text()
+    (shop / "digits.py").write_text(text.replace('"int64"', '"int32"'))
+    words = ("digits.py", IMAGES, "--output", "demo/records/test", "--append")
+    ran = run("prepare", *words)
+    assert (ran.code, "'label': int32 [1] here, int64 [1] there" in ran.err) == (1, True), ran.err
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (("--output", "demo/records/test", "--overwrite"), 2, "--overwrite replaces them"),
+        (("--show-schema",), 2, "--output says which"),
+        (("--output", "none"), 1, "There are no records at"),
+    ],
+)
+def test_append_needs_records_to_add_to(
+    run: Any, shop: Path, words: tuple[str, ...], code: int, message: str
+) -> None:
+    ran = run("prepare", "digits.py", IMAGES, *words, "--append")
+    assert (ran.code, message in ran.err) == (code, True), ran.err
+
+
 def test_a_changed_model_file_is_another_job(shop: Path) -> None:
     before = ModelFileReader("digits.py").identity
     (shop / "digits.py").write_text((shop / "digits.py").read_text() + FUNCTION)

@@ -75,3 +75,50 @@ def test_a_folder_that_is_no_records_is_a_mistake(run: Any, shop: Path) -> None:
     for action in ("verify", "stats", "head"):
         ran = run("records", action, "demo")
         assert (ran.code, "not a whole set of records" in ran.err) == (1, True)
+
+
+SPLIT = ("records", "split", PLACE, "--into", "fit=0.7,tune=0.3", "--output", "parts")
+
+
+def test_records_are_divided_into_records(run: Any, shop: Path) -> None:
+    ran = run(*SPLIT, "--seed", 1)
+    assert ran.code == 0, ran.err
+    fit, tune = Records("parts/fit"), Records("parts/tune")
+    assert len(fit) + len(tune) == 24
+    assert f"parts/fit: {len(fit)} records, {len(fit) / 24:.1%}" in ran.out
+    assert (fit.metadata["split"]["part"], fit.metadata["split"]["seed"]) == ("fit", 1)
+    ran = run(*SPLIT)
+    assert (ran.code, "parts already holds files" in ran.err) == (1, True)
+
+
+def test_rows_of_one_key_are_in_one_part_and_what_is_left_is_said(run: Any, shop: Path) -> None:
+    words = ("records", "split", PLACE, "--into", "some=0.5", "--by", "label", "--output", "parts")
+    found = json.loads(run(*words, "--json").out)
+    rows = found["parts"]["some"]["rows"]
+    assert rows % 8 == 0
+    assert rows + found["left_out"] == 24
+    part = Records(found["parts"]["some"]["path"])
+    assert part.fingerprint == found["parts"]["some"]["fingerprint"]
+    ran = run(*words[:-1], "more")
+    assert f"{24 - rows} records in none of them" in ran.out
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (("split", PLACE, "--output", "p"), 2, "--into"),
+        (("split", PLACE, "--into", "a=0.5"), 2, "--output"),
+        (("split", PLACE, "--into", "a", "--output", "p"), 2, "train=0.9"),
+        (("split", PLACE, "--into", "a=x", "--output", "p"), 2, "train=0.9"),
+        (("split", PLACE, "--into", "a=0.1,a=0.2", "--output", "p"), 2, "each part once"),
+        (("split", PLACE, "--into", "a=2", "--output", "p"), 1, "shares above 0"),
+        (("split", PLACE, "--into", "a=1", "--output", "p", "--by", "lable"), 1, "'label'"),
+        (("stats", PLACE, "--into", "a=1"), 2, "for split, not for stats"),
+    ],
+)
+def test_what_split_needs_is_said(
+    run: Any, shop: Path, words: tuple[str, ...], code: int, message: str
+) -> None:
+    ran = run("records", *words)
+    assert (ran.code, message in ran.err) == (code, True), ran.err
+    assert not (shop / "p").exists()

@@ -1,6 +1,8 @@
-"""Rows are added to a set in one step, and what was there stays as it was."""
+"""Rows are added to a set in one step and once, and what was there stays as it was."""
 
 import os
+import shutil
+import warnings
 
 import pytest
 
@@ -82,6 +84,73 @@ def test_a_kill_before_the_manifest_leaves_the_old_rows_and_the_next_addition_wo
     records = Records(place)
     assert numbers(records) == list(range(35))
     records.verify()
+    assert len(list(place.glob("*.arrow"))) == len(records.manifest.shards)
+
+
+@pytest.mark.parametrize("name", [None, "monday"])
+def test_an_addition_killed_at_any_step_and_given_again_adds_its_rows_once(place, dies_at, name):
+    def add():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            write(place, range(30, 50), append=True, addition=name)
+
+    shutil.copytree(place, place.parent / "before")
+    add()
+    whole = content(place)
+    step, rows = 0, set()
+    while True:
+        shutil.rmtree(place)
+        shutil.copytree(place.parent / "before", place)
+        if not dies_at(add, step):
+            break
+        rows.add(len(Records(place)))
+        add()
+        assert content(place) == whole
+        assert sorted(path.name for path in place.parent.iterdir()) == ["before", "r"]
+        step += 1
+    assert rows == {30, 50}
+    assert step > 15
+    assert content(place) == whole
+
+
+def test_the_same_rows_are_added_again_only_under_a_name(place):
+    write(place, range(30, 50), append=True)
+    write(place, [7], append=True)
+    before = content(place)
+    with pytest.warns(UserWarning, match="The 20 rows to add to .* are in it already, in shard"):
+        write(place, range(30, 50), append=True)
+    assert content(place) == before
+    write(place, range(30, 50), append=True, addition="once more")
+    write(place, range(30, 50), append=True, addition="and again")
+    assert numbers(Records(place))[51:] == [*range(30, 50)] * 2
+
+
+def test_an_addition_of_a_name_that_is_there_takes_no_rows(place):
+    write(place, [30], append=True, addition="monday")
+    before = content(place)
+    with RecordWriter(place, SCHEMA, append=True, addition="monday") as writer:
+        assert writer.added_before
+        writer.append((31, "another"))
+        assert writer.rows == 31
+    assert content(place) == before
+    assert [tuple(added) for added in Records(place).manifest.additions] == [
+        ("name:monday", len(Records(place).manifest.shards) - 1, 1)
+    ]
+
+
+def test_an_addition_without_rows_is_remembered_by_its_name_only(place):
+    before = content(place)
+    write(place, [], append=True)
+    assert content(place) == before
+    write(place, [], append=True, addition="monday")
+    with RecordWriter(place, SCHEMA, append=True, addition="monday") as writer:
+        assert writer.added_before
+
+
+@pytest.mark.parametrize("options", [{"addition": "x"}, {"addition": "", "append": True}])
+def test_a_name_is_for_additions(place, options):
+    with pytest.raises(DataError, match="addition is a name for rows that are added"):
+        write(place, [1], **options)
 
 
 def test_two_do_not_add_at_once(place):

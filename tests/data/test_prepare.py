@@ -442,7 +442,7 @@ def test_of_a_file_that_fails_late_no_row_is_kept(
     assert numbers(Records("out")) == expected
     assert [one.file for one in read_failures("out")] == ["files/3.txt", "files/5.txt"]
     assert "row 90: field 'number'" in read_failures("out")[0].reason
-    assert len(list(Path("out").iterdir())) == len(Records("out").manifest.shards) + 2
+    assert len(list(Path("out").iterdir())) == len(Records("out").manifest.shards) + 3
 
 
 def test_one_failure_more_than_allowed_ends_it(readers: ModuleType) -> None:
@@ -457,7 +457,7 @@ def test_one_failure_more_than_allowed_ends_it(readers: ModuleType) -> None:
 def test_records_of_which_no_file_failed_have_no_report(readers: ModuleType) -> None:
     prepare("files/*.txt", "out", SCHEMA, readers.number, on_error="skip")
     assert read_failures("out") == []
-    assert sorted(os.listdir("out")) == ["manifest.json", "shard-00000.arrow"]
+    assert sorted(os.listdir("out")) == ["manifest.json", "shard-00000.arrow", "sources.jsonl"]
 
 
 def test_where_every_file_fails_the_first_reason_is_said(readers: ModuleType) -> None:

@@ -23,10 +23,11 @@ def test_the_lines_of_python_run_and_do_what_is_said(
         exec(compile(code, "records.md", "exec"), names)
     printed = capsys.readouterr().out.splitlines()
     assert printed[0] == "book 1 Lengths(least=0, most=6, mean=2.95)"
-    assert printed[1].count("page 0") == 2
-    assert printed[2] == "101"
+    assert printed[1] == "{'train': 92, 'valid': 10}"
+    assert printed[2].count("page 0") == 2
+    assert printed[3] == "102"
     assert len(names["books"]) == 100
-    assert sum(map(len, names["parts"].values())) == len(Records("records/books")) == 101
+    assert sum(map(len, names["parts"].values())) == len(Records("records/books")) == 102
     fed = next(iter(RecordFeed(names["mixed"], 4, input_fn=names["input_fn"], prefetch=0)))
     lengths = [
         len(row) for row in names["mixed"].gather(names["mixed"].examples(0, 0, 4))["tokens"]

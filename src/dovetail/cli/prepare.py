@@ -69,6 +69,14 @@ def prepare(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the records that are there.")
     ] = False,
+    append: Annotated[
+        bool,
+        typer.Option(
+            "--append",
+            help="Add to the records that are there: files that are in them already are left out. "
+            "Killed and given again, it adds each row once.",
+        ),
+    ] = False,
     compression: Annotated[
         str | None,
         typer.Option(
@@ -93,6 +101,8 @@ def prepare(
     What is kept is as --schema says, or data_schema, or the reader.
 
     Killed, it goes on from there when the same command is given again.
+    With --append the rows join those in DIR, whose schema and classes they
+    take where none are named.
 
     Example:
         dovetail prepare digits.py 'demo/digits/train/*/*.png' --output demo/new
@@ -100,16 +110,22 @@ def prepare(
     from dovetail.cli.prepare_readers import chosen
     from dovetail.data import prepare as data_prepare
     from dovetail.data.failures import allowed_failures
+    from dovetail.data.records import Records
 
     model, files = split_words(words, reader)
     if output is None and not show_schema:
         raise typer.BadParameter("say where the records go: --output DIR.", param_hint="'--output'")
     allowed_failures(on_error)
-    read, stored = chosen(model, reader, reader_option or [], schema, classes_from)
+    if append and (overwrite or output is None):
+        other = "--overwrite replaces them" if overwrite else "--output says which"
+        raise typer.BadParameter(f"it adds to records; {other}.", param_hint="'--append'")
+    joins = output if append else None
+    read, stored = chosen(model, reader, reader_option or [], schema, classes_from, joins)
     if show_schema:
         _show_schema(files, read, stored)
         return
     assert output is not None
+    before = Records(output).manifest.rows if append else None
     with _Shown() as progress:
         data_prepare.prepare(
             files,
@@ -118,11 +134,12 @@ def prepare(
             read,
             workers=workers,
             overwrite=overwrite,
+            append=append,
             on_error=on_error,
             compression=compression,
             progress=progress,
         )
-    _show_result(output)
+    _show_result(output, before)
 
 
 def split_words(words: list[str], reader: str | None) -> tuple[str | None, list[str]]:
@@ -151,16 +168,18 @@ def _show_schema(files: list[str], read: Any, stored: Any) -> None:
     say(to_yaml(rows_schema(files, read) if stored is None else stored).rstrip())
 
 
-def _show_result(output: str) -> None:
+def _show_result(output: str, before: int | None) -> None:
     from dovetail.cli.show import plural, say, shape, size
-    from dovetail.data.failures import REPORT, read_failures
+    from dovetail.data.failures import read_failures, reports
     from dovetail.data.records import Records
 
     records = Records(output)
-    shards = records.manifest.shards
+    shards, added = records.manifest.shards, len(records) - (before or 0)
     say(
         f"{plural(len(records), 'record')} in {output} ({plural(len(shards), 'shard')}, "
-        f"{size(records.manifest.bytes)}):"
+        f"{size(records.manifest.bytes)}"
+        + (f"; {plural(added, 'record')} added" if before is not None else "")
+        + "):"
     )
     for field in records.schema.fields:
         say(f"  {field.name}: {field.dtype} {shape(field.shape)}")
@@ -169,7 +188,8 @@ def _show_result(output: str) -> None:
         say(f"  classes: {', '.join(f'{i} {name}' for i, name in enumerate(classes))}")
     failures = read_failures(output)
     if failures:
-        say(f"{plural(len(failures), 'file')} left out; {output}/{REPORT} says why:")
+        where = " and ".join(str(path) for path in reports(output))
+        say(f"{plural(len(failures), 'file')} left out; {where} says why:")
         for failure in failures[:_SHOWN_FAILURES]:
             say(f"  {failure.reason}")
         if len(failures) > _SHOWN_FAILURES:

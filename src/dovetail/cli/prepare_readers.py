@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from dovetail.errors import DefinitionError, ParamsError
 
 if TYPE_CHECKING:
+    from dovetail.data.records import Records
     from dovetail.data.schema import Schema
     from dovetail.definition.definition import Definition
 
@@ -25,6 +26,7 @@ def chosen(
     options: Sequence[str],
     schema_file: str | None,
     classes_from: str | None,
+    joins: str | None = None,
 ) -> tuple[Any, Schema | None]:
     """Return the reader and the schema to give `prepare`; without a schema the reader has one.
 
@@ -34,6 +36,8 @@ def chosen(
       options: its options, each as "name=value".
       schema_file: a file with a schema, which comes before the model's.
       classes_from: records whose classes number those of the files.
+      joins: records that the files' rows are to join. Where no schema is named theirs is taken,
+        and their classes where none are.
 
     Raises:
       DovetailError: these do not go together, or one of them is wrong.
@@ -47,16 +51,23 @@ def chosen(
     if schema_file is not None:
         schema = read_schema(Path(schema_file))
     if reader is not None:
-        from dovetail.data.readers.by_name import by_name
+        from dovetail.data.readers.by_name import by_name, takes_classes
 
         given = dict(_option(text) for text in options)
         if classes_from is not None:
             given.setdefault("classes", _classes(classes_from))
+        elif joins is not None and takes_classes(reader, given):
+            given["classes"] = _opened(joins).metadata.get("classes")
+        if joins is not None and schema is None:
+            schema = _opened(joins).schema
         return by_name(reader, schema=schema, **given), schema
     if options:
         raise ParamsError("--reader-option is for a reader that --reader names.")
     assert model is not None
     assert definition is not None
+    if joins is not None and classes_from is None:
+        known = _opened(joins).metadata.get("classes")
+        return _of_model(model, definition, schema, None, known), schema
     return _of_model(model, definition, schema, classes_from), schema
 
 
@@ -151,7 +162,11 @@ class ModelsOwnReader:
 
 
 def _of_model(
-    model: str, definition: Definition, schema: Schema | None, classes_from: str | None
+    model: str,
+    definition: Definition,
+    schema: Schema | None,
+    classes_from: str | None,
+    known: Sequence[str] | None = None,
 ) -> Any:
     own = None
     if definition.custom_data_reader is not None:
@@ -167,7 +182,7 @@ def _of_model(
         from dovetail.data.readers.image_folder import ImageFolder
 
         assert schema is not None
-        return ImageFolder(schema, None if classes_from is None else _classes(classes_from))
+        return ImageFolder(schema, known if classes_from is None else _classes(classes_from))
     if classes_from is not None:
         raise ParamsError(
             f"--classes-from numbers the classes of image folders, but {model} reads its files "
@@ -177,15 +192,19 @@ def _of_model(
 
 
 def _classes(records: str) -> list[str]:
-    from dovetail.data.records import Records
-
-    classes = Records(records).metadata.get("classes")
+    classes = _opened(records).metadata.get("classes")
     if classes is None:
         raise ParamsError(
             f"--classes-from {records}: these records hold no names of classes, because "
             "their folders are named by numbers, or because a model file read them."
         )
     return classes
+
+
+def _opened(records: str) -> Records:
+    from dovetail.data.records import Records
+
+    return Records(records)
 
 
 def _option(text: str) -> tuple[str, Any]:

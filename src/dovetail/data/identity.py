@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 # What else the bytes of the records, or the meaning of a journal, depend on.
+_UNLIKE = "unlike any other"
 _MAKERS = (
     f"journal 1, python {sys.version_info[:2]}, numpy {np.__version__}, arrow {pa.__version__}"
 )
@@ -39,6 +40,18 @@ def job_identity(reader: Any, schema: object, settings: Mapping[str, Any]) -> di
         "metadata or settings": _hash(json.dumps(settings, sort_keys=True, default=repr)),
         "versions": _hash(_MAKERS),
     }
+
+
+def job_identity_in_all(reader: Any, schema: object, settings: Mapping[str, Any]) -> str | None:
+    """Give one hash of a job but for its files and versions; None if it can't be known again.
+
+    Args:
+      reader, schema, settings: as for `job_identity`.
+    """
+    own = _safely(reader)
+    if own.startswith(_UNLIKE):
+        return None
+    return _hash(f"{own} {schema} {json.dumps(settings, sort_keys=True, default=repr)}")
 
 
 def file_chain(names: Iterable[str]) -> list[str]:
@@ -92,7 +105,7 @@ def _safely(reader: Any) -> str:
     try:
         return reader_identity(reader)
     except Exception:  # it holds itself, or what pickle can't take; that may raise anything
-        return f"unlike any other: {uuid.uuid4()}"
+        return f"{_UNLIKE}: {uuid.uuid4()}"
 
 
 def _constants(code: Any) -> list[Any]:

@@ -57,6 +57,20 @@ class Shard:
     row_blocks: tuple[RowBlock, ...] = ()
 
 
+class Added(NamedTuple):
+    """Rows that were added to a set which was there.
+
+    Attributes:
+      identity: the addition's name, as "name:..."; or a hash of its shards, as "sha256:...".
+      shard: number of the first of them.
+      rows: how many there are in them.
+    """
+
+    identity: str
+    shard: int
+    rows: int
+
+
 @dataclass(frozen=True)
 class Manifest:
     """What a record set holds.
@@ -67,6 +81,7 @@ class Manifest:
       metadata: what the writer was given besides rows, such as {"classes": [...]}.
       fingerprint: SHA-256 of the manifest's bytes, hexadecimal; it covers every shard's checksums.
       compression: of all shards: "lz4", "zstd" or None.
+      additions: what was added since the set was made, in order.
     """
 
     schema: Schema
@@ -74,6 +89,7 @@ class Manifest:
     metadata: Mapping[str, Any]
     fingerprint: str = ""
     compression: str | None = None
+    additions: tuple[Added, ...] = ()
 
     @property
     def rows(self) -> int:
@@ -107,6 +123,8 @@ def write_manifest(directory: Path, manifest: Manifest) -> None:
     }
     if manifest.compression is not None:
         content["compression"] = manifest.compression
+    if manifest.additions:
+        content["additions"] = [added._asdict() for added in manifest.additions]
     try:
         text = _text(content)
         same = json.loads(text)["metadata"] == content["metadata"]
@@ -169,8 +187,14 @@ def read_manifest(directory: Path) -> Manifest:
     assert content["block_bytes"] == BLOCK_BYTES
     shards = tuple(shard_from_dict(item) for item in content["shards"])
     schema = Schema.from_list(content["schema"])
-    fingerprint = hashlib.sha256(raw).hexdigest()
-    return Manifest(schema, shards, content["metadata"], fingerprint, content.get("compression"))
+    return Manifest(
+        schema,
+        shards,
+        content["metadata"],
+        hashlib.sha256(raw).hexdigest(),
+        content.get("compression"),
+        tuple(Added(**item) for item in content.get("additions", ())),
+    )
 
 
 def shard_to_dict(shard: Shard) -> dict[str, Any]:

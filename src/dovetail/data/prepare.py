@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dovetail.data.addition import RECORDS, Addition
 from dovetail.data.aside import Aside
 from dovetail.data.crew import (
     can_travel,
@@ -16,15 +17,22 @@ from dovetail.data.crew import (
     refuse_in_starting_process,
     usual_workers,
 )
-from dovetail.data.failures import Failure, allowed_failures, write_failures
+from dovetail.data.failures import (
+    Failure,
+    allowed_failures,
+    check_failures,
+    nothing_stored,
+    write_failures,
+)
 from dovetail.data.files import find_files
-from dovetail.data.identity import file_chain, job_identity
+from dovetail.data.identity import file_chain, job_identity, job_identity_in_all
 from dovetail.data.manifest import NAME as MANIFEST
 from dovetail.data.readers.reader import bound, metadata_of, schema_of
 from dovetail.data.reading import Job, Part, Read, read_here
 from dovetail.data.record_writer import RecordWriter
 from dovetail.data.resume import WorkLog
 from dovetail.data.schema import Schema
+from dovetail.data.sources import fresh, job_name, read_sources, source_of, write_sources
 from dovetail.errors import DataError
 
 if TYPE_CHECKING:
@@ -48,6 +56,7 @@ def prepare(
     *,
     workers: int | None = None,
     overwrite: bool = False,
+    append: bool = False,
     on_error: str | int = "stop",
     shard_bytes: int = 64 << 20,
     compression: str | None = None,
@@ -65,7 +74,8 @@ def prepare(
 
     Args:
       files: patterns and paths; `**` stands for any number of folders (see `find_files`).
-      output: folder of the records. It may exist only if it is empty, or with `overwrite`.
+      output: folder of the records. It may exist only if it is empty, or with `overwrite`; with
+        `append` it is a set of records.
       schema: of every row; what data_schema() returns will do. None takes the reader's own.
       read: called with one file name (forward slashes), as prepare_data_for_a_single_file is;
         returns a row (a tuple in the schema's order, or a dict by name), or an iterator or list
@@ -73,6 +83,10 @@ def prepare(
       workers: processes that read. 1 reads in this process. None begins in this process, and
         goes on with one for each CPU (at most 16) where that is quicker.
       overwrite: replace records that are there already; any other folder is refused even so.
+      append: add the rows behind those that are there, which keep their places. Schema and, if
+        given, compression must be theirs; metadata may only say more. Files that are in them
+        already are left out with a warning, and one of these that has changed is refused. Files
+        and rows are added once, however often the call is killed and given again.
       on_error: what a file that can't be read, or does not fit the schema, does: "stop" raises,
         "skip" leaves it out, a number leaves out so many and raises at the next. Of a file that
         is left out no row is kept; `failed.jsonl` beside the manifest says which and why, see
@@ -101,20 +115,39 @@ def prepare(
     array([0, 4])
     """
     refuse_in_starting_process()
+    if append and overwrite:
+        raise DataError("append adds to the records that are there, overwrite replaces them.")
     if not callable(read):
         raise DataError(f"read must be a function of one file name; got {read!r}.")
     if workers is not None and (isinstance(workers, bool) or workers < 1):
         raise DataError(f"workers must be 1 or more, or None to choose; got {workers!r}.")
     allowed = allowed_failures(on_error)
     # A link to a folder elsewhere stays a link: what it leads to is written.
-    aside = _place(Path(os.path.realpath(output)), overwrite)
+    whole = Path(os.path.realpath(output))
+    aside = Addition(whole, resume=True) if append else _place(whole, overwrite)
+    there = aside.manifest if isinstance(aside, Addition) else None
     try:
         names = find_files(files)
+        sources = [source_of(name) for name in names]
+        asked = {"metadata": metadata or {}, "compression": compression}
+        known_as = job_identity_in_all(read, schema, asked)
+        named = None if known_as is None else job_name(known_as, sources)
+        if there is not None:
+            known = read_sources(whole, there)
+            failed = sum(source.path not in known.sources for source in sources)
+            done = named in known.jobs and (allowed is None or failed <= allowed)
+            names, sources = fresh(names, sources, known, str(output), done=done)
+            if not names:
+                aside.give_up()
+                return _opened(output)
         reader = bound(read, names)
         job = Job(reader, _schema(schema, reader), goes_on=allowed != 0)
         kept = {**metadata_of(reader), **(metadata or {})}
         settings = {"metadata": kept, "shard_bytes": shard_bytes, "compression": compression}
-        log = WorkLog(aside, job_identity(reader, job.schema, settings), file_chain(names))
+        identity = job_identity(reader, job.schema, settings)
+        if there is not None:
+            identity[RECORDS] = there.fingerprint
+        log = WorkLog(aside, identity, file_chain(names))
         if log.changed:
             start = f"gone on with from '{names[log.file]}'" if log.file else "begun anew"
             warnings.warn(
@@ -123,27 +156,31 @@ def prepare(
                 stacklevel=2,
             )
         writer = RecordWriter(
-            aside.directory,
+            whole,
             job.schema,
             metadata=kept,
             shard_bytes=shard_bytes,
             compression=compression,
+            append=append,
             aside=aside,
         )
+        first_row, first_shard = (there.rows, len(there.shards)) if there else (0, 0)
         log.follow(writer)
-        _check_failures(log.failures, allowed)
+        check_failures(log.failures, allowed)
         with contextlib.closing(_parts(job, names, workers, log.file)) as parts:
             _write(parts, writer, log, names, allowed, progress)
-        write_failures(aside.records, [log.failures[index] for index in sorted(log.failures)])
+        if writer.rows == first_row:
+            raise DataError(nothing_stored(names, log.failures))
+        failures = [log.failures[index] for index in sorted(log.failures)]
+        write_failures(aside.records, failures, first_shard)
+        read_whole = [one for index, one in enumerate(sources) if index not in log.failures]
+        write_sources(aside.records, first_shard, read_whole, named)
         writer.close()
     except BaseException as error:
         if aside.give_up() and isinstance(error, DataError):
             raise DataError(f"{error}\n{_KEPT}") from error.__cause__
         raise
-    # Not needed before; a worker process that runs a script's imports again does without.
-    from dovetail.data.records import Records
-
-    return Records(Path(output))
+    return _opened(output)
 
 
 def rows_schema(
@@ -159,6 +196,13 @@ def rows_schema(
       DataError: it does not, or a pattern matches nothing.
     """
     return _schema(None, bound(read, find_files(files)))
+
+
+def _opened(output: str | os.PathLike[str]) -> Records:
+    # Not needed before; a worker process that runs a script's imports again does without.
+    from dovetail.data.records import Records
+
+    return Records(Path(output))
 
 
 def _schema(schema: Schema | Iterable[Mapping[str, Any]] | None, reader: Read) -> Schema:
@@ -212,7 +256,7 @@ def _write(
         if part.failure is not None:
             log.rewind(writer, writer.rows - log.row)
             log.failures[log.file] = Failure(names[log.file], part.failure)
-            _check_failures(log.failures, allowed)
+            check_failures(log.failures, allowed)
         elif part.last and again:
             raise DataError(
                 f"'{names[log.file]}' gave fewer rows than when a run before this one read it, "
@@ -223,28 +267,6 @@ def _write(
         log.save(writer)
         if part.last and progress is not None:
             progress(log.file, len(names))
-    if not writer.rows:
-        first = f"The first is '{names[0]}'."
-        if log.failures:
-            first = (
-                f"{len(log.failures)} failed, the first so: {log.failures[min(log.failures)][1]}"
-            )
-        raise DataError(
-            f"None of the {len(names)} files gave a row, so there is nothing to store. {first}"
-        )
-
-
-def _check_failures(failures: Mapping[int, Failure], allowed: int | None) -> None:
-    """Raise where more files failed than are put up with."""
-    if allowed is None or len(failures) <= allowed:
-        return
-    reasons = [failures[index].reason for index in sorted(failures)]
-    if not allowed:
-        raise DataError(reasons[0])
-    raise DataError(
-        f"{len(reasons)} files failed, which is more than the {allowed} that on_error allows. "
-        "The last of them:\n" + "\n".join(f"  {reason}" for reason in reasons[-5:])
-    )
 
 
 def _place(whole: Path, overwrite: bool) -> Aside:

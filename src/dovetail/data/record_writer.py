@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from dovetail.data.addition import Addition
+from dovetail.data.addition import Addition, content_identity
 from dovetail.data.aside import Aside
 from dovetail.data.layout import row_bytes
-from dovetail.data.manifest import Manifest, Shard, write_manifest
+from dovetail.data.manifest import Added, Manifest, Shard, write_manifest
 from dovetail.data.schema import Schema, Value
 from dovetail.data.shard_file import CODECS, write_shard
 from dovetail.data.stored_rows import stored_rows
@@ -33,11 +34,16 @@ class RecordWriter:
         A batch of random rows then costs the decompression of a block for each row, so it is for
         disks too small or slow, not for speed. None: as they are, which is the quick way.
       append: add rows to the set that is there, in shards of their own. It must have the schema
-        and, if one is given, the compression; the metadata may only say more than before.
+        and, if one is given, the compression; the metadata may only say more than before. The
+        manifest keeps what was added, so that a script that is run again, as after a kill, adds
+        its rows once: the same rows again are left out, with a warning.
+      addition: a name for these rows, by which they are known instead: an addition of a name that
+        is there is left out without a word, and the same rows are added again under another.
       aside: the folder to write in until all is whole; None takes one for this directory.
 
     Attributes:
-      rows: how many there are.
+      rows: how many there are, with those of a set that is added to.
+      added_before: an addition of this name is in the set: rows appended are not taken.
       pending: those that are in no shard yet, as `Schema.convert` gives them.
       on_shard: called with each shard once it is durable.
 
@@ -64,7 +70,8 @@ class RecordWriter:
         shard_bytes: int = 64 << 20,
         compression: str | None = None,
         append: bool = False,
-        aside: Aside | None = None,
+        addition: str | None = None,
+        aside: Aside | Addition | None = None,
     ) -> None:
         self.directory = Path(os.path.abspath(directory))
         self.schema = schema
@@ -81,10 +88,20 @@ class RecordWriter:
         self.compression = compression
         self._shards: list[Shard] = []
         self._pending_bytes = 0
+        self.added_before = False
+        self._there: Manifest | None = None  # of the set that is added to
+        if addition is not None and (not append or not isinstance(addition, str) or not addition):
+            raise DataError(
+                "addition is a name for rows that are added to a set, such as '2026-06-01', with "
+                f"append=True; got {addition!r}{'' if append else ', without append'}."
+            )
+        self._identity = None if addition is None else f"name:{addition}"
+        # Files are known to `prepare` by themselves, so two may well have the same rows.
+        self._same_rows_once = append and addition is None and aside is None
         self._aside: Aside | Addition
         if append:
-            assert aside is None
-            self._aside = Addition(self.directory)
+            assert not isinstance(aside, Aside)
+            self._aside = aside or Addition(self.directory)
             self._join(self._aside)
         else:
             self._aside = aside or Aside(self.directory)
@@ -98,6 +115,8 @@ class RecordWriter:
         """
         if not self._aside.held:
             raise DataError(f"{self.directory}: the writer is closed; open another.")
+        if self.added_before:
+            return
         converted = self.schema.convert(row, where or f"row {self.rows}")
         size = row_bytes(converted)
         if self.pending and self._pending_bytes + size > self._shard_bytes:
@@ -113,18 +132,19 @@ class RecordWriter:
           shards: finished ones, whose files are in place.
           pending: the rows after those of the shards, as its `pending` had them.
         """
-        assert not self.rows
-        self._shards = list(shards)
+        assert self.rows == (self._there.rows if self._there else 0)
+        self._shards = [*(self._there.shards if self._there else ()), *shards]
         self.pending = list(pending)
         self._pending_bytes = sum(row_bytes(row) for row in self.pending)
-        self.rows = sum(shard.rows for shard in shards) + len(self.pending)
+        self.rows = sum(shard.rows for shard in self._shards) + len(self.pending)
 
     def rewind(self, rows: int, before: Callable[[int], None] | None = None) -> None:
         """Forget the rows after the first so many, as if they had never been appended.
 
         Args:
           rows: how many to keep.
-          before: called with the number of shards kept, before the files of others are removed.
+          before: called with the number of shards kept, but for those of a set that is added to,
+            before the files of others are removed.
         """
         first = sum(shard.rows for shard in self._shards)
         kept, gone = list(self._shards), []
@@ -135,7 +155,7 @@ class RecordWriter:
             self.pending = stored_rows(self._aside.records / gone[-1].file, self.schema)
             self._shards = kept
             if before is not None:
-                before(len(kept))
+                before(len(kept) - (len(self._there.shards) if self._there else 0))
             for shard in gone:
                 (self._aside.records / shard.file).unlink()
         del self.pending[rows - first :]
@@ -149,14 +169,26 @@ class RecordWriter:
         try:
             if self.pending:
                 self._write_shard()
+            additions, again = self._additions()
             manifest = Manifest(
-                self.schema, tuple(self._shards), self.metadata, compression=self.compression
+                self.schema,
+                tuple(self._shards),
+                self.metadata,
+                compression=self.compression,
+                additions=additions,
             )
             write_manifest(self._aside.records, manifest)
             self._aside.put_in_place()
         except BaseException:
             self.abort()
             raise
+        if again is not None:
+            warnings.warn(
+                f"The {again.rows:,} rows to add to {self.directory} are in it already, in shard "
+                f"{again.shard} and those after it, so nothing was added. If they are to be there "
+                "twice, give the addition a name: RecordWriter(..., addition=NAME).",
+                stacklevel=2,
+            )
 
     def abort(self) -> None:
         """Give up: remove what was written aside, unless its journal says that it can go on."""
@@ -199,6 +231,25 @@ class RecordWriter:
         self.metadata = {**there.metadata, **self.metadata}
         self._shards = list(there.shards)
         self.rows = there.rows
+        self._there = there
+        self.added_before = any(added.identity == self._identity for added in there.additions)
+
+    def _additions(self) -> tuple[tuple[Added, ...], Added | None]:
+        """Give what was added to the set; and what of it these rows are, which are then dropped."""
+        there = self._there
+        if there is None:
+            return (), None
+        first = len(there.shards)
+        new = self._shards[first:]
+        if self.added_before or not (new or self._identity):
+            return there.additions, None
+        identity = self._identity or content_identity(self._aside.records, new)
+        if self._same_rows_once:
+            for added in there.additions:
+                if added.identity == identity:
+                    self.rewind(there.rows)
+                    return there.additions, added
+        return (*there.additions, Added(identity, first, self.rows - there.rows)), None
 
     def _write_shard(self) -> None:
         path = self._aside.records / f"shard-{len(self._shards):05d}.arrow"

@@ -94,6 +94,11 @@ class Records:
         rows = self._selected.astype("<i8").tobytes()
         return hashlib.sha256(bytes.fromhex(self.manifest.fingerprint) + rows).hexdigest()
 
+    @property
+    def numbers(self) -> np.ndarray:
+        """The place of each row in the whole set, int64 [len]."""
+        return np.arange(self._length) if self._selected is None else self._selected
+
     def __len__(self) -> int:
         return self._length
 
@@ -238,7 +243,7 @@ class Records:
         return split(self, fractions, seed)
 
     def split_by_hash(
-        self, field: str, fractions: Mapping[str, float], seed: int = 0
+        self, field: str | None, fractions: Mapping[str, float], seed: int = 0
     ) -> dict[str, Records]:
         """Divide the rows into named views by a hash of a field's value, such as a file's name.
 
@@ -246,7 +251,8 @@ class Records:
         where they are when others are appended. The shares hold approximately.
 
         Args:
-          field: which field is the key.
+          field: which field is the key. None: the row's place in the whole set, which is its own
+            as long as rows are only added.
           fractions: name -> share of the keys; together at most 1.
           seed: which division.
 

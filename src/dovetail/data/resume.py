@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dovetail.data.addition import Addition
 from dovetail.data.aside import Aside
 from dovetail.data.failures import Failure
 from dovetail.data.manifest import (
@@ -47,7 +48,9 @@ class WorkLog:
       failures: index of a file -> why it gave no rows; every failed file before `file`.
     """
 
-    def __init__(self, aside: Aside, job: Mapping[str, str], chain: Sequence[str]) -> None:
+    def __init__(
+        self, aside: Aside | Addition, job: Mapping[str, str], chain: Sequence[str]
+    ) -> None:
         self.folder = aside.folder
         self._aside, self._journal = aside, aside.journal
         self._chain = chain

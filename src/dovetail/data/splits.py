@@ -31,14 +31,16 @@ def split(records: Records, fractions: Mapping[str, float], seed: int = 0) -> di
 
 
 def split_by_hash(
-    records: Records, field: str, fractions: Mapping[str, float], seed: int = 0
+    records: Records, field: str | None, fractions: Mapping[str, float], seed: int = 0
 ) -> dict[str, Records]:
     """Divide the rows into named views by a field's value; see `Records.split_by_hash`."""
     ends = _ends(fractions)
+    numbers = records.numbers
     part = np.empty(len(records), np.int64)
     for start in range(0, len(records), _CHUNK):
         rows = np.arange(start, min(start + _CHUNK, len(records)))
-        places = [_place(value, seed) for value in records.gather(rows, [field])[field]]
+        keys = numbers[rows] if field is None else records.gather(rows, [field])[field]
+        places = [_place(value, seed) for value in keys]
         part[rows] = np.searchsorted(ends, places, "right")
     return {name: records.select(np.flatnonzero(part == at)) for at, name in enumerate(fractions)}
 
@@ -66,7 +68,7 @@ def part_of(key: Any, fractions: Mapping[str, float], seed: int = 0) -> str | No
 
 def _ends(fractions: Mapping[str, float]) -> np.ndarray:
     shares = list(fractions.values())
-    if not shares or min(shares) <= 0 or sum(shares) > 1 + 1e-9:
+    if not shares or not all(share > 0 for share in shares) or not sum(shares) <= 1 + 1e-9:
         raise DataError(
             "split takes shares above 0 that sum to at most 1, such as "
             f'{{"train": 0.9, "test": 0.1}}; got {dict(fractions)}.'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+from collections.abc import Iterable
 from typing import Any
 
 from dovetail.data.readers.reader import Reader
@@ -25,6 +26,25 @@ READERS = {
     "text_lines": ("dovetail.data.readers.text_lines", "TextLines"),
     "tfrecord": ("dovetail.data.readers.tfrecord", "TFRecord"),
 }
+
+
+def takes_classes(name: str, options: Iterable[str]) -> bool:
+    """Say whether a reader, with these options, numbers classes that it may be given.
+
+    Args:
+      name: one of `READERS`.
+      options: the names of those that it is going to get.
+
+    >>> takes_classes("image_folder", []), takes_classes("csv", []), takes_classes("csv", ["label"])
+    (True, False, True)
+    """
+    module, kind = READERS.get(name.lower().replace("-", "_"), ("", ""))
+    if not module or "classes" in options:
+        return False
+    known = inspect.signature(getattr(importlib.import_module(module), kind)).parameters
+    # A table's reader numbers the values of the column that is its label.
+    column = known.get("label")
+    return "classes" in known and (not column or "label" in options or column.default is not None)
 
 
 def by_name(name: str, *, schema: Schema | None = None, **options: Any) -> Reader:
