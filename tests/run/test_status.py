@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ import pytest
 import torch
 
 from dovetail.errors import DovetailError
-from dovetail.run import checkpoint, provenance
+from dovetail.run import checkpoint, lock, provenance
 from dovetail.run.heartbeat import FILE, Heartbeat
 from dovetail.run.process_identity import this_process
 from dovetail.run.status import status
@@ -169,3 +170,41 @@ def test_a_heartbeat_of_another_version_is_read_as_far_as_it_goes(tmp_path):
     (tmp_path / FILE).write_text(json.dumps({"state": "training", "time": time.time()}))
     found = status(tmp_path)
     assert (found.standing, found.process, found.step) == ("running", None, None)
+
+
+def test_a_lock_tells_of_a_run_that_keeps_no_heartbeat(tmp_path):
+    checkpoint.save(tmp_path, 4, {"w": torch.ones(1)}, {}, {})
+    with lock.held(tmp_path, print):
+        running = status(tmp_path)
+    ended = status(tmp_path)
+    said = json.loads((tmp_path / lock.NAME).read_text())
+    del said["ended"]
+    (tmp_path / lock.NAME).write_text(json.dumps(said))
+    killed = status(tmp_path)
+    (tmp_path / lock.NAME).write_text(json.dumps({**said, "host": "another-machine"}))
+    elsewhere = status(tmp_path)
+    assert (running.standing, running.process["pid"]) == ("running", os.getpid())
+    assert (ended.standing, ended.why) == (
+        "unknown",
+        "it ended by itself; it kept no heartbeat that says how",
+    )
+    assert (killed.standing, elsewhere.standing) == ("killed", "unknown")
+
+
+def test_a_run_that_has_just_begun_is_not_taken_for_the_one_before(tmp_path):
+    with Heartbeat(tmp_path, 10) as heartbeat:
+        heartbeat.beat("training", 7)
+        heartbeat.close("error", "ValueError: of the run before")
+    assert status(tmp_path).standing == "failed"
+    with lock.held(tmp_path, print):
+        assert (status(tmp_path).standing, status(tmp_path).why) == ("running", "")
+        Heartbeat(tmp_path, 10).beat("starting", 7)
+        assert status(tmp_path).doing == "starting"
+
+
+def test_a_lock_that_is_held_speaks_for_a_process_that_cannot_be_looked_at(beaten):
+    folder, change = beaten
+    change(process=elsewhere(), time=time.time() + 1)
+    with lock.held(folder, print):
+        assert status(folder, now=time.time() + 100).standing == "stuck"
+    assert status(folder, now=time.time() + 100).standing == "silent"

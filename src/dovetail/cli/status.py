@@ -66,7 +66,8 @@ def headline(found: Status) -> str:
     ago = "" if found.age_secs is None else duration(found.age_secs)
     at_end = f", {ago} ago" if ago else ""
     if found.standing == "running":
-        return f"running, {found.doing}" + ("" if found.here else ", on another machine")
+        doing = f"running, {found.doing}" if found.doing else "running, without a heartbeat so far"
+        return doing if found.here else f"{doing}, on another machine"
     if found.standing == "stuck":
         return f"stuck: alive, but no step has ended for {ago}"
     if found.standing == "done":
@@ -76,13 +77,14 @@ def headline(found: Status) -> str:
     if found.standing == "failed":
         return f"failed{at_end}: {found.why}"
     if found.standing == "killed":
-        return f"killed: its process is gone and never said that it ended; last seen {ago} ago"
+        seen = f"; last seen {ago} ago" if ago else ""
+        return f"killed: its process is gone and never said that it ended{seen}"
     if found.standing == "silent":
         return (
             f"silent: no heartbeat for {ago}, and its process can't be looked at from here; "
             "it was probably killed"
         )
-    return "it keeps no heartbeat (heartbeat_secs is 0), so whether it runs is not known"
+    return found.why
 
 
 def _rows(found: Status) -> list[tuple[str, str]]:

@@ -4,7 +4,7 @@
 and never half of one. It is for looking at: nothing that a run needs is in it, so it is not
 synced to the disk, and a disk that is full never stops a run because of it.
 
-In a training loop:
+In a training loop, inside the lock of model_dir, so that a run which is refused says nothing:
 
     with Heartbeat(model_dir, config.heartbeat_secs, note=progress.note) as heartbeat:
         heartbeat.beat("starting", step, last_step=last_step, goodput=goodput)

@@ -7,43 +7,24 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from dovetail.errors import CheckpointError, DovetailError
-from dovetail.run import checkpoint_files, event_files, heartbeat, provenance
+from dovetail.errors import DovetailError
+from dovetail.run import event_files, heartbeat, lock, provenance
+from dovetail.run.left_behind import Saved, last_evaluations, newer, newest_checkpoint
 from dovetail.run.process_identity import Process, alive
 
-Standing = Literal[
-    "running", "stuck", "done", "stopped", "failed", "killed", "silent", "unknown", "not begun"
-]
+Standing = Literal["running", "stuck", "done", "stopped", "failed", "killed", "silent", "unknown"]
 FINE = ("running", "stuck", "done", "stopped")
 """Those that are alive, or came to the end that was asked for, its state saved."""
 
 _STUCK_SECS = 60.0
 _STUCK_STEPS = 20
-
-
-@dataclass(frozen=True)
-class Saved:
-    """A checkpoint as it lies on disk.
-
-    Attributes:
-      step: its step.
-      path: its folder.
-      age_secs: since it was written.
-      whole: whether its record is undamaged and its files have the lengths in it.
-      count: how many checkpoints there are.
-    """
-
-    step: int
-    path: str
-    age_secs: float
-    whole: bool
-    count: int
 
 
 @dataclass(frozen=True)
@@ -55,7 +36,7 @@ class Status:
       standing: "running"; "stuck" (alive, no step for long); "done"; "stopped" (by a signal, its
         state saved); "failed" (an error); "killed" (it is gone and never said that it ended);
         "silent" (no heartbeat for long, from where its process can't be looked at); "unknown" (no
-        heartbeat was kept); "not begun".
+        heartbeat was kept, and the lock tells too little).
       doing: what it said last that it does.
       why: what ended it.
       process: pid, host and more of the process; None if unknown.
@@ -129,12 +110,14 @@ def status(model_dir: str | os.PathLike[str], *, now: float | None = None) -> St
     """
     folder = Path(model_dir)
     now = time.time() if now is None else now
-    beat = heartbeat.read(folder)
+    beat, holder = heartbeat.read(folder), _holder(folder)
+    if beat is not None and holder is not None and holder.started > beat["time"]:
+        beat = None  # of a run before
     saved = newest_checkpoint(folder, now)
     if beat is None:
-        return _without_heartbeat(folder, saved)
+        return _without_heartbeat(folder, saved, holder, now)
     process = _process(beat)
-    standing = _standing(beat, process, now)
+    standing = _standing(beat, process, holder is not None and holder.alive, now)
     alive_now = standing in ("running", "stuck")
     step, last_step, rate = beat.get("step"), beat.get("last_step"), beat.get("steps_per_sec")
     left = None
@@ -146,7 +129,7 @@ def status(model_dir: str | os.PathLike[str], *, now: float | None = None) -> St
         doing=beat["state"],
         why=beat.get("why", ""),
         process=beat.get("process"),
-        here=process is not None and alive(process) is not None,
+        here=process is not None and process.host == socket.gethostname(),
         age_secs=max(now - beat["time"], 0.0),
         ran_secs=beat["time"] - beat.get("started", beat["time"]),
         step=step,
@@ -157,47 +140,20 @@ def status(model_dir: str | os.PathLike[str], *, now: float | None = None) -> St
         loss=beat.get("loss"),
         learning_rate=beat.get("learning_rate"),
         checkpoint=saved,
-        evaluations=_newer(_told(beat), last_evaluations(folder)),
+        evaluations=newer(_told(beat), last_evaluations(folder)),
         goodput=beat.get("goodput"),
         free_bytes=_free(folder),
         command=beat.get("command"),
     )
 
 
-def newest_checkpoint(model_dir: Path, now: float) -> Saved | None:
-    """Return the newest checkpoint of a model_dir, its files' lengths compared with its record."""
-    found = checkpoint_files.listed(checkpoint_files.folder_of(model_dir))
-    if not found:
-        return None
-    step, path = max(found.items())
-    record = path / checkpoint_files.STATE
-    try:
-        files: Any = checkpoint_files.read_state(record)["files"]
-        whole = all((path / name).stat().st_size == said["bytes"] for name, said in files.items())
-        written = record.stat().st_mtime
-    except (CheckpointError, OSError, KeyError, ValueError, TypeError, AttributeError):
-        whole, written = False, path.stat().st_mtime
-    return Saved(step, str(path), max(now - written, 0.0), whole, len(found))
-
-
-def last_evaluations(model_dir: Path) -> dict[str, dict[str, Any]]:
-    """Return the step and metrics of the last evaluation in each of a model_dir's event logs."""
-    found = {}
-    for folder in sorted(model_dir.glob("eval*")):
-        if folder.name != "eval" and not folder.name.startswith("eval_"):
-            continue
-        last = event_files.last_scalars(folder)
-        if last is not None:
-            name = folder.name.removeprefix("eval").removeprefix("_")
-            found[name] = {"step": last[0], "metrics": last[1]}
-    return found
-
-
-def _standing(beat: dict[str, Any], process: Process | None, now: float) -> Standing:
+def _standing(beat: dict[str, Any], process: Process | None, locked: bool, now: float) -> Standing:
     ended: dict[str, Standing] = {"done": "done", "signal": "stopped", "error": "failed"}
     if beat["state"] in ended:
         return ended[beat["state"]]
     lives = None if process is None else alive(process)
+    if lives is None and locked:  # the file system tells of locks on other machines
+        lives = True
     if lives is False:
         return "killed"
     late = now - beat["time"] > _long(beat)
@@ -224,28 +180,24 @@ def _told(beat: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {n: {"step": e["step"], "metrics": e["metrics"]} for n, e in told.items()}
 
 
-def _newer(
-    told: dict[str, dict[str, Any]], logged: dict[str, dict[str, Any]]
-) -> dict[str, dict[str, Any]]:
-    """Return the newest of each evaluation: another process may follow the run and log its own."""
-    newest = dict(sorted({**logged, **told}.items()))
-    for name, entry in logged.items():
-        if entry["step"] > newest[name]["step"]:
-            newest[name] = entry
-    return newest
-
-
-def _without_heartbeat(folder: Path, saved: Saved | None) -> Status:
-    """Say what is known of a run that keeps no heartbeat."""
+def _without_heartbeat(
+    folder: Path, saved: Saved | None, holder: lock.Holder | None, now: float
+) -> Status:
+    """Say what is known of a run that has not given, or does not keep, a heartbeat."""
     runs = provenance.read(folder)
-    if not runs and saved is None:
+    if not runs and saved is None and holder is None:
         what = "holds no run" if folder.is_dir() else "is no folder"
         raise DovetailError(f"{folder} {what}. Name a model_dir that something was trained in.")
     point = event_files.last_scalars(folder)
     values = point[1] if point is not None else {}
+    standing, why = _by_lock(holder)
     return Status(
         model_dir=str(folder),
-        standing="unknown",
+        standing=standing,
+        why=why,
+        process=None if holder is None else {"pid": holder.pid, "host": holder.host},
+        here=holder is None or holder.host == socket.gethostname(),
+        ran_secs=now - holder.started if holder is not None and holder.alive else None,
         step=max((x for x in (point and point[0], saved and saved.step) if x), default=0),
         loss=values.get("loss"),
         learning_rate=values.get("learning_rate"),
@@ -254,6 +206,25 @@ def _without_heartbeat(folder: Path, saved: Saved | None) -> Status:
         free_bytes=_free(folder),
         command=runs[-1].get("command") if runs else None,
     )
+
+
+def _by_lock(holder: lock.Holder | None) -> tuple[Standing, str]:
+    if holder is None:
+        return "unknown", "it keeps no heartbeat, so whether it runs is not known"
+    if holder.alive:
+        return "running", ""
+    if holder.ended is not None:
+        return "unknown", "it ended by itself; it kept no heartbeat that says how"
+    if holder.host == socket.gethostname():
+        return "killed", ""
+    return "unknown", "it keeps no heartbeat, and it ran on another machine"
+
+
+def _holder(folder: Path) -> lock.Holder | None:
+    try:
+        return lock.holder(folder)
+    except OSError:  # a lock that may not be looked at
+        return None
 
 
 def _free(folder: Path) -> int | None:
