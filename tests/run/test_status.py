@@ -111,26 +111,6 @@ def test_time_left_is_counted_from_the_last_heartbeat(beaten):
     assert status(folder, now=1055.0).left_secs == 0.0
 
 
-def test_a_checkpoint_that_was_cut_short_is_not_whole(beaten):
-    folder, _ = beaten
-    assert status(folder).checkpoint is None
-    for step in (5, 9):
-        path = checkpoint.save(folder, step, {"w": torch.ones(3)}, {}, {})
-    found = status(folder).checkpoint
-    assert found is not None
-    assert (found.step, found.whole, found.count, found.path) == (9, True, 2, str(path))
-    model = path / "model.safetensors"
-    content = model.read_bytes()
-    model.write_bytes(content[:-1])
-    assert status(folder).checkpoint.whole is False
-    model.unlink()
-    assert status(folder).checkpoint.whole is False
-    model.write_bytes(content)
-    assert status(folder).checkpoint.whole is True
-    (path / "state.json").write_text("{")
-    assert status(folder).checkpoint.whole is False
-
-
 def test_the_newest_of_what_is_told_and_what_is_logged_is_shown(tmp_path):
     heartbeat = Heartbeat(tmp_path, 10)
     heartbeat.evaluated("", 20, {"accuracy": 0.5})

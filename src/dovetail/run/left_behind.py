@@ -33,17 +33,18 @@ class Saved:
 def newest_checkpoint(model_dir: Path, now: float) -> Saved | None:
     """Return the newest checkpoint of a model_dir, its files' lengths compared with its record."""
     found = checkpoint_files.listed(checkpoint_files.folder_of(model_dir))
-    if not found:
-        return None
-    step, path = max(found.items())
-    record = path / checkpoint_files.STATE
-    try:
-        files: Any = checkpoint_files.read_state(record)["files"]
-        whole = all((path / name).stat().st_size == said["bytes"] for name, said in files.items())
-        written = record.stat().st_mtime
-    except (CheckpointError, OSError, KeyError, ValueError, TypeError, AttributeError):
-        whole, written = False, path.stat().st_mtime
-    return Saved(step, str(path), max(now - written, 0.0), whole, len(found))
+    for step, path in reversed(found.items()):
+        record = path / checkpoint_files.STATE
+        try:
+            files: Any = checkpoint_files.read_state(record)["files"]
+            whole = all((path / n).stat().st_size == said["bytes"] for n, said in files.items())
+            written = record.stat().st_mtime
+        except (CheckpointError, OSError, KeyError, ValueError, TypeError, AttributeError):
+            if not path.is_dir():
+                continue  # the run removed it meanwhile
+            whole, written = False, path.stat().st_mtime
+        return Saved(step, str(path), max(now - written, 0.0), whole, len(found))
+    return None
 
 
 def last_evaluations(model_dir: Path) -> dict[str, dict[str, Any]]:
