@@ -339,3 +339,32 @@ def test_differences_of_names_are_listed() -> None:
     assert missing.endswith(", and 1 more")
     assert extra == "only in the checkpoint (1): other ()"
     assert other == "of another shape (1): layer3.weight (expected (3, 2), found (9, 2))"
+
+
+def test_the_newest_good_one_is_named(tmp_path: Path) -> None:
+    assert checkpoint.latest_good_path(tmp_path) is None
+    paths = [_save(tmp_path, step) for step in range(3)]
+    assert checkpoint.latest_good_path(tmp_path) == paths[2]
+    (paths[2] / "state.json").write_text("{}")
+    assert checkpoint.latest_good_path(tmp_path) == paths[1]
+    (paths[1] / "model.safetensors").unlink()
+    assert checkpoint.latest_good_path(tmp_path) == paths[0]
+    (paths[0] / "optimizer.safetensors").write_bytes(b"")
+    with pytest.raises(CheckpointError, match=r"0000000002.*state.json is damaged"):
+        checkpoint.latest_good_path(tmp_path)
+
+
+def test_what_was_found_good_is_not_read_again_until_it_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = _save(tmp_path, 1)
+    for name in FILES:
+        os.utime(path / name, (1e9, 1e9))
+    assert checkpoint.latest_good_path(tmp_path) == path
+    with monkeypatch.context() as patch:
+        patch.setattr("dovetail.run.checkpoint_files.verify", pytest.fail)
+        assert checkpoint.latest_good_path(tmp_path) == path
+    data = (path / FILES[0]).read_bytes()
+    (path / FILES[0]).write_bytes(data[:-1] + b"!")
+    with pytest.raises(CheckpointError, match="model.safetensors is damaged"):
+        checkpoint.latest_good_path(tmp_path)

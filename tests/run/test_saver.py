@@ -18,7 +18,7 @@ import dovetail
 from dovetail import optimizers
 from dovetail.errors import CheckpointError, NanLossError, StorageError
 from dovetail.program.program import Program
-from dovetail.run import checkpoint, checkpoint_files, saving, tensor_file
+from dovetail.run import checkpoint, checkpoint_files, retention, saving, tensor_file
 from dovetail.run.config import RunConfig
 from dovetail.run.saver import Saver
 
@@ -401,3 +401,34 @@ def test_evaluating_with_averages_beside_a_save_leaves_it_as_it_is(tmp_path: Pat
             program.eval_step(X, Y)
         step(program)
         assert torch.equal(checkpoint.load(saver.wait()[0]).model["net.0.weight"], expected)
+
+
+def test_what_need_not_be_kept_makes_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = a_program(net())
+    saver = a_saver(program, tmp_path, keep_checkpoint_max=2)
+    for number in range(2):
+        saver.save(number)
+        step(program)
+    saver.wait()
+    real = checkpoint_files.publish
+
+    def full(folder: Path, name: str, *args: Any, **kwargs: Any) -> Path:
+        if len(checkpoint_files.listed(folder)) == 2:
+            raise StorageError(f"No room for checkpoint {name}")
+        return real(folder, name, *args, **kwargs)
+
+    monkeypatch.setattr(checkpoint_files, "publish", full)
+    saver.save(2)
+    assert [saving.step_of(p) for p in saver.wait()] == [2]
+    assert [saving.step_of(p) for p in checkpoint.listed(tmp_path)] == [1, 2]
+
+
+def test_the_best_and_the_newest_are_kept(tmp_path: Path) -> None:
+    program = a_program(net())
+    saver = a_saver(program, tmp_path, keep_checkpoint_max=1, keep_checkpoint_best=1)
+    for number in range(4):
+        saver.save(number)
+        retention.report(tmp_path, number, {"loss": abs(number - 1)})
+        step(program)
+    saver.wait()
+    assert [saving.step_of(p) for p in checkpoint.listed(tmp_path)] == [1, 3]

@@ -15,7 +15,7 @@ import torch
 
 from dovetail.errors import CheckpointError
 from dovetail.run import checkpoint_files as files
-from dovetail.run.checkpoint_read import Checkpoint, load, names, some, value
+from dovetail.run.checkpoint_read import Checkpoint, latest_good_path, load, names, some, value
 from dovetail.run.checkpoint_write import Snapshot, snapshot, write
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "compare_names",
     "latest",
     "latest_good",
+    "latest_good_path",
     "listed",
     "load",
     "names",
@@ -70,7 +71,10 @@ def listed(model_dir: str | os.PathLike[str]) -> list[Path]:
 
 
 def latest(model_dir: str | os.PathLike[str]) -> Path | None:
-    """Return the directory of the checkpoint with the highest step, unverified, or None."""
+    """Return the directory of the checkpoint with the highest step, unverified, or None.
+
+    `latest_good_path` gives the one that a run would go on from.
+    """
     return (listed(model_dir) or [None])[-1]
 
 

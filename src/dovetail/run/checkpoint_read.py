@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -53,9 +54,7 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
     {'seed': 1}
     """
     path = Path(path)
-    content = _read_state(path)
-    for name in (files.MODEL, files.OPTIMIZER):
-        files.verify(path / name, content["files"][name])
+    content = _verified(path)
     loaded = {n: safetensors.torch.load_file(path / n) for n in (files.MODEL, files.OPTIMIZER)}
     saved = content["optimizer"]
     optimizer = unpack(loaded[files.OPTIMIZER], saved["names"], saved["aliases"], saved["strides"])
@@ -120,6 +119,57 @@ def value(path: str | os.PathLike[str], name: str) -> torch.Tensor:
     with safetensors.safe_open(path / files.MODEL, framework="pt") as stored:
         tensor = stored.get_tensor(canonical)
     return unpack({canonical: tensor}, [canonical], {}, model["strides"])[canonical]
+
+
+def latest_good_path(model_dir: str | os.PathLike[str]) -> Path | None:
+    """Return the directory of the newest checkpoint that is not damaged, or None.
+
+    What was verified once in this process is only looked at again if a file's size or time of
+    change differs.
+
+    Raises:
+      CheckpointError: there are checkpoints and all are damaged, or one cannot be read.
+
+    Example:
+
+    >>> latest_good_path("no/such/folder") is None
+    True
+    """
+    damage: files.DamagedError | None = None
+    for path in reversed(files.listed(files.folder_of(model_dir)).values()):
+        try:
+            if _known_good.get(path.absolute()) != _stamp(path):
+                _verified(path)
+            return path
+        except files.DamagedError as error:
+            damage = damage or error
+    if damage is not None:
+        raise damage
+    return None
+
+
+_known_good: dict[Path, tuple[tuple[int, int], ...]] = {}
+_TELLING = 1.0  # seconds: a change sooner after another may leave the file's time as it is
+
+
+def _verified(path: Path) -> dict[str, Any]:
+    """Return what state.json holds, after all files were compared with it."""
+    stamp = _stamp(path)
+    content = _read_state(path)
+    for name in (files.MODEL, files.OPTIMIZER):
+        files.verify(path / name, content["files"][name])
+    if stamp and max(at for _, at in stamp) < (time.time() - _TELLING) * 1e9:
+        _known_good[path.absolute()] = stamp
+    return content
+
+
+def _stamp(path: Path) -> tuple[tuple[int, int], ...]:
+    """Sizes and times of change of a checkpoint's files; () where one cannot be looked at."""
+    try:
+        found = [(path / n).stat() for n in (files.MODEL, files.OPTIMIZER, files.STATE)]
+    except OSError:
+        return ()
+    return tuple((one.st_size, one.st_mtime_ns) for one in found)
 
 
 def _read_state(path: Path) -> dict[str, Any]:

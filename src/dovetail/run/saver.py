@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
 
+from dovetail.errors import StorageError
 from dovetail.program.program import Program
-from dovetail.run import checkpoint, saving
+from dovetail.run import checkpoint, retention, saving
 from dovetail.run.checkpoint_write import Snapshot
 from dovetail.run.config import RunConfig
 from dovetail.run.copying import Copying
@@ -54,6 +56,7 @@ class Saver:
       model_dir: of the run.
       config: says what is kept, and whether parameters must be finite.
       background: whether to write beside the training; without it `save` waits for the end.
+      state: gives plain values of the run's own, at each save, that belong beside the position.
 
     Attributes:
       newest: the newest whole checkpoint of this run, or None.
@@ -85,11 +88,14 @@ class Saver:
         config: RunConfig,
         *,
         background: bool = True,
+        state: Callable[[], Mapping[str, object]] = dict,
     ) -> None:
         self.program = program
+        self._state = state
         self.model_dir = Path(model_dir)
         self.config = config
         self.background = background
+        self.policy = retention.Policy.of(config)
         self.newest: Path | None = None
         self._kept: dict[str, dict[str, torch.Tensor]] = {}
         named = program.network.named_parameters(remove_duplicate=False)
@@ -116,6 +122,7 @@ class Saver:
         """
         self._finish()
         self._raise()
+        retention.forget(self.model_dir, step)
         gathered = saving.gather(self.program)
         assert gathered.step == step, (gathered.step, step)
         own = gathered.model
@@ -124,7 +131,7 @@ class Saver:
             step,
             own,
             gathered.optimizer,
-            gathered.state,
+            {**gathered.state, **self._state()},
             kept=self._kept,
             later=later,
             at_once={n for n in own if n not in self._parameters or n in self._changing},
@@ -224,8 +231,8 @@ class Saver:
             one.copying.run()
             _give_way()
             self._check_finite(one)
-            one.path = checkpoint.write(self.model_dir, one.taken, confirm=lambda: _confirm(one))
-            self._prune(one.path)
+            one.path = self._write(one)
+            retention.prune(self.model_dir, self.policy, current=one.path)
         except BaseException as error:  # it is raised where the training is
             one.error = error
 
@@ -236,8 +243,17 @@ class Saver:
             if name in self._parameters and not _finite(tensor):
                 raise saving.not_finite(name, one.taken.step)
 
-    def _prune(self, current: Path) -> None:
-        checkpoint.prune(self.model_dir, self.config.keep_checkpoint_max, current=current)
+    def _write(self, one: _Save) -> Path:
+        def confirm() -> None:
+            _confirm(one)
+
+        try:
+            return checkpoint.write(self.model_dir, one.taken, confirm=confirm)
+        except StorageError:
+            # The disk may be full of checkpoints that this one replaces.
+            if not retention.make_room(self.model_dir, self.policy, one.taken.step):
+                raise
+        return checkpoint.write(self.model_dir, one.taken, confirm=confirm)
 
 
 def _confirm(one: _Save) -> None:
