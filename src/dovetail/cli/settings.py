@@ -55,6 +55,7 @@ def with_existing_model_dir(resolved: Resolved, checkpoint_path: str | None) -> 
     named = resolved.config.model_dir
     if named is None and checkpoint_path is not None:
         folder = Path(checkpoint_path).resolve().parents[1]
+        folder = folder.parent if folder.name == "export" else folder
         return in_model_dir(resolved, folder, "command line --checkpoint-path")
     if named is None:
         raise typer.BadParameter(

@@ -8,12 +8,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dovetail.cli.evaluations import (
+    EARLY_STOPPING,
+    EVAL_DATA,
+    EVAL_STEPS,
+    EXPORT,
+    early_stopping,
+    eval_specs,
+    evaluation_data,
+)
 from dovetail.cli.flags import BATCH_SIZE, DATA, MODEL, PARAMS, RUN_FLAGS, SETTINGS, VERBOSE
 from dovetail.cli.settings import not_left_empty, put_together, with_new_model_dir
 from dovetail.cli.verb import verb
 
 if TYPE_CHECKING:
+    from dovetail.run.early_stopping import EarlyStopping
     from dovetail.run.resolve import Resolved
+    from dovetail.run.specs import EvalSpec
 
 
 @verb(run_flags=tuple(RUN_FLAGS))
@@ -31,6 +42,10 @@ def train(
     batch_size: BATCH_SIZE = None,
     params: PARAMS = None,
     settings: SETTINGS = None,
+    eval_data: EVAL_DATA = None,
+    eval_steps: EVAL_STEPS = None,
+    export: EXPORT = None,
+    stop_early: EARLY_STOPPING = None,
     fast_dev_run: Annotated[
         bool,
         typer.Option("--fast-dev-run", help="One batch of everything, and nothing is kept."),
@@ -52,30 +67,47 @@ def train(
 
     Example:
         dovetail train digits.py --data demo/records/train \\
-            --model-dir demo/model --epochs 2 --set optimizer.lr=0.001
+            --model-dir demo/model --epochs 2 --set optimizer.lr=0.001 \\
+            --eval-data demo/records/test --export best
     """
     if max_steps is not None and epochs is not None:
         raise typer.BadParameter("give --max-steps or --epochs, not both.")
     if fast_dev_run and overfit_batches is not None:
         raise typer.BadParameter("give --fast-dev-run or --overfit-batches, not both.")
+    if overfit_batches is not None and eval_data:
+        raise typer.BadParameter(
+            "--overfit-batches trains on some batches for themselves: leave out --eval-data."
+        )
+    folders = evaluation_data(eval_data)
+    hooks = early_stopping(stop_early, folders)
     given = {**flags, "max_steps": max_steps, "epochs": epochs, "batch_size": batch_size}
     resolved = put_together(model, params=params, settings=settings, flags=given)
+    specs = eval_specs(folders, eval_steps, export, resolved)
     if fast_dev_run:
         from dovetail.cli.trial import run_one_of_everything
 
-        run_one_of_everything(resolved, data, verbose=verbose)
+        run_one_of_everything(resolved, data, folders, verbose=verbose)
     elif overfit_batches is not None:
         from dovetail.cli.trial import overfit
 
         overfit(resolved, data, overfit_batches, verbose=verbose)
     else:
-        _train(resolved, data, verbose=verbose)
+        _train(resolved, data, specs, hooks, verbose=verbose)
 
 
-def _train(resolved: Resolved, data: str, *, verbose: bool) -> None:
+def _train(
+    resolved: Resolved,
+    data: str,
+    specs: list[EvalSpec],
+    hooks: list[EarlyStopping],
+    *,
+    verbose: bool,
+) -> None:
     from dovetail.cli.show import duration, plural, say
     from dovetail.cli.values import show_values
     from dovetail.run.estimator import Estimator
+    from dovetail.run.evaluations import line
+    from dovetail.run.train_and_evaluate import conclude, evaluations_of
 
     made = None
     if resolved.config.model_dir is None:
@@ -85,10 +117,18 @@ def _train(resolved: Resolved, data: str, *, verbose: bool) -> None:
     with not_left_empty(made):
         estimator = Estimator.from_resolved(resolved)
         show_values(resolved, training=True, verbose=verbose)
+        evaluations = evaluations_of(estimator, specs) if specs else None
         try:
             trained = estimator.train_run(
-                data, max_steps=resolved.max_steps, epochs=resolved.epochs, command=sys.argv
+                data,
+                hooks=hooks,
+                max_steps=resolved.max_steps,
+                epochs=resolved.epochs,
+                command=sys.argv,
+                evaluations=evaluations,
             )
+            if evaluations is not None:
+                conclude(estimator, evaluations, trained)
         except (KeyboardInterrupt, SystemExit):
             _say_how_to_go_on(estimator.model_dir)
             raise
@@ -101,7 +141,12 @@ def _train(resolved: Resolved, data: str, *, verbose: bool) -> None:
     else:
         ends = resolved.max_steps or trained.step
         say(f"There is nothing left to train: step {trained.step} of {ends} is done.")
+    if evaluations is not None:
+        for name, metrics in evaluations.metrics.items():
+            say(f"{line(name, metrics['global_step'], metrics)}.")
     say(f"Checkpoint: {trained.checkpoint}")
+    for path in evaluations.exports if evaluations is not None else ():
+        say(f"Export: {path}")
 
 
 def _say_how_to_go_on(model_dir: str) -> None:

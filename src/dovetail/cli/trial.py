@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,15 @@ PASSES = 100
 """How often the batches of an overfit come where nothing else is said."""
 
 
-def run_one_of_everything(resolved: Resolved, data: str, *, verbose: bool) -> None:
+def run_one_of_everything(
+    resolved: Resolved, data: str, eval_data: Mapping[str, str] | None = None, *, verbose: bool
+) -> None:
     """Train, save, restore, evaluate and predict one batch in a folder that is removed after.
 
     Args:
       resolved: the values; their model_dir is left alone.
       data: records.
+      eval_data: records to evaluate on, by name; None or empty: those of the training.
       verbose: show every value.
     """
     with tempfile.TemporaryDirectory(prefix="dovetail-") as folder:
@@ -40,12 +44,17 @@ def run_one_of_everything(resolved: Resolved, data: str, *, verbose: bool) -> No
         say(f"train: 1 batch of {resolved.batch_size}, loss {number(trained.loss)}")
         # Another Estimator has nothing in memory: all that it knows it read from the checkpoint.
         estimator = Estimator.from_resolved(resolved)
-        metrics = estimator.evaluate(data, steps=1)
+        evaluated = {
+            name: estimator.evaluate(folder, steps=1, name=name or None)
+            for name, folder in (eval_data or {"": data}).items()
+        }
         saved = estimator.get_variable_names()
         say(f"checkpoint: saved, verified and restored, {plural(len(saved), 'value')}")
-        del metrics["global_step"]
-        shown = ", ".join(f"{name} {number(value)}" for name, value in metrics.items())
-        say(f"evaluate: 1 batch of {resolved.eval_batch_size}, {shown}")
+        for name, metrics in evaluated.items():
+            del metrics["global_step"]
+            shown = ", ".join(f"{key} {number(value)}" for key, value in metrics.items())
+            of = f" of {name}" if name else ""
+            say(f"evaluate{of}: 1 batch of {resolved.eval_batch_size}, {shown}")
         (batch,) = estimator.predict(data, yield_single_examples=False, steps=1)
         shown = ", ".join(f"{name} {shape(array.shape)}" for name, array in batch.items())
         say(f"predict: 1 batch of {resolved.eval_batch_size}, {shown}")

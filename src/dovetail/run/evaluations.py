@@ -153,11 +153,10 @@ class Evaluations:
                 error.add_note(f"This was in the evaluation{named} at step {step} of the training.")
                 raise
             results.append((spec.name or "", metrics))
-        for spec, (name, metrics) in zip(specs, results, strict=True):
+        for spec, (_, metrics) in zip(specs, results, strict=True):
             self.count += 1
             self._remember(step, spec, metrics)
             self._logs[spec.folder].write(scalars(metrics), step)
-            run.note(line(name, step, metrics))
         return results
 
     def _remember(self, step: int, spec: EvalSpec, metrics: Metrics) -> None:
