@@ -70,7 +70,6 @@ def records(
     """Check records, describe their values, divide them, or show the first rows.
 
     Example:
-        dovetail records stats demo/records/train
         dovetail records split demo/records/train --into fit=0.9,tune=0.1 --output demo/parts
     """
     from dovetail.data.records import Records
