@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dovetail.cli.errors import explained
-from dovetail.errors import DataError
+from dovetail.errors import DataError, StorageError
 
 TRAIN = ("--data", "demo/records/train", "--model-dir", "run", "--max-steps", 1)
 
@@ -105,3 +105,7 @@ def test_a_warning_is_shown_as_a_note_once(run: Any, shop: Path) -> None:
     ran = run("train", "digits.py", *TRAIN)
     assert ran.code == 0
     assert ran.err.count("note: mind the gap") == 1
+
+
+def test_a_disk_that_fails_is_not_the_user_s_mistake() -> None:
+    assert explained(_raised(StorageError("No room for it."))) == ("No room for it.", 3)

@@ -1,7 +1,8 @@
 """Showing what went wrong as one message on stderr, and the exit code that goes with it.
 
 0 done; 1 the user's mistake: a DovetailError, or an exception out of the user's own definition;
-2 the command line was used wrongly (typer shows that); 3 a failure that is not the user's;
+2 the command line was used wrongly (typer shows that); 3 a failure that is not the user's, a
+disk that is full or fails among them;
 130 and 143: ended by a signal.
 """
 
@@ -20,7 +21,7 @@ from pathlib import Path
 import typer
 
 from dovetail.cli.show import say_on_stderr
-from dovetail.errors import DovetailError
+from dovetail.errors import DovetailError, StorageError
 
 MISTAKE, FAILURE, INTERRUPTED = 1, 3, 130
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -77,7 +78,8 @@ def explained(error: Exception, model: str | None = None) -> tuple[str, int]:
     if isinstance(error, DovetailError):
         text = str(error)
         shown = at is None or f"{Path(at.filename).name}:{at.lineno}" in text
-        return text if shown else f"{text}\n  {_place(at)}", MISTAKE
+        code = FAILURE if isinstance(error, StorageError) else MISTAKE
+        return text if shown else f"{text}\n  {_place(at)}", code
     if isinstance(error, PermissionError) and error.filename is not None:
         return (
             f"{error.filename}: {error.strerror}. Give yourself permission there, or name another "

@@ -22,11 +22,11 @@ from typing import Any
 
 from dovetail.errors import CheckpointError, StorageError
 from dovetail.run import checkpoint_files as files
+from dovetail.run.better import lower_is_better
 from dovetail.run.checkpoint_read import latest_good_path
 from dovetail.run.config import RunConfig
 
 NAME = "metrics.json"
-_LOWER = ("loss", "error", "perplexity")
 _lock = threading.Lock()  # evaluations are reported by one thread while another deletes
 
 
@@ -66,17 +66,6 @@ class Policy:
             metric=config.best_metric,
             lower=lower_is_better(config.best_metric, config.best_is),
         )
-
-
-def lower_is_better(metric: str, best_is: str = "auto") -> bool:
-    """Say which way a metric improves: "auto" goes by its name.
-
-    >>> lower_is_better("eval/mean_squared_error"), lower_is_better("accuracy")
-    (True, False)
-    """
-    if best_is == "auto":
-        return any(word in metric.lower() for word in _LOWER)
-    return best_is == "lower"
 
 
 def report(
