@@ -7,6 +7,7 @@ cut short; everything before it is whole.
 
 from __future__ import annotations
 
+import mmap
 import os
 import struct
 from collections import deque
@@ -151,18 +152,23 @@ def _last_events(path: Path, count: int) -> list[Any]:
     """Return the last whole events of a file; what they say of their lengths is believed."""
     from google.protobuf.message import DecodeError
 
-    data = path.read_bytes()
-    places: deque[tuple[int, int]] = deque(maxlen=count)
-    start = 0
-    while start + _HEADER.size <= len(data):
-        begin = start + _HEADER.size
-        end = begin + _HEADER.unpack_from(data, start)[0]
-        start = end + _FOOTER.size
-        if start > len(data):
-            break
-        places.append((begin, end))
+    with path.open("rb") as file:
+        if path.stat().st_size < _HEADER.size:
+            return []
+        # Mapped: of a log with images only the pages that hold a length are read.
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            places: deque[tuple[int, int]] = deque(maxlen=count)
+            start = 0
+            while start + _HEADER.size <= len(data):
+                begin = start + _HEADER.size
+                end = begin + _HEADER.unpack_from(data, start)[0]
+                start = end + _FOOTER.size
+                if start > len(data):
+                    break
+                places.append((begin, end))
+            payloads = [data[begin:end] for begin, end in places]
     try:
-        return [Event.FromString(data[begin:end]) for begin, end in places]
+        return [Event.FromString(payload) for payload in payloads]
     except DecodeError:
         return []
 
