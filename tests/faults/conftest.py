@@ -100,8 +100,10 @@ class Command:
 
     def start(self, model_dir: Path) -> subprocess.Popen[str]:
         """Start a run as a user does."""
-        script = Path(sys.executable).with_name("dovetail")
-        words = [script, *self.words(model_dir)]
+        begin: list[str | Path] = [Path(sys.executable).with_name("dovetail")]
+        if self.script is not None:
+            begin = [sys.executable, self.script]
+        words = [*begin, *self.words(model_dir)]
         pipe = subprocess.PIPE
         return subprocess.Popen(words, stdout=pipe, stderr=pipe, text=True, env=ONE_THREAD)
 
@@ -210,11 +212,12 @@ def forking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forking]:
 
 @pytest.fixture(scope="session")
 def command(data: Path, forking: Forking) -> Command:
-    """Shuffling, augmentation, dropout, batch norm, accumulation, a schedule and bf16."""
+    """All that a resume must put back: see model.py, and averages, accumulation and bf16."""
     return Command(
         (
             *("--data", str(data / "train"), "--batch-size", "8", "--seed", "3"),
             *("--parts", "2", "--precision", "bf16", "--prefetch", "2", "--device", "cpu"),
+            *("--ema-decay", "0.9"),
             *("--save-checkpoints-steps", "4", "--save-summary-steps", "1"),
             *("--log-step-count-steps", "1", "--keep-checkpoint-max", "3"),
         ),
@@ -231,6 +234,12 @@ def whole(command: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
     _, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     return folder
+
+
+@pytest.fixture(scope="session")
+def iterable_command(forking: Forking) -> Command:
+    """A script that trains on an iterable without positions, in fp16: see iterable_run.py."""
+    return Command(("30",), 30, forking, script=str(HERE / "iterable_run.py"))
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
-"""A run of `dovetail train` killed at any moment and started again ends as the one never killed.
+"""A run killed at any moment and started again ends as the one never killed, bit for bit.
 
-It has shuffling, augmentation, dropout, batch norm, accumulation, a schedule and bf16.
+One has shuffling, augmentation, dropout, batch norm, accumulation, a schedule, averages and bf16;
+the other fp16, and an input that has no positions.
 """
 
 from __future__ import annotations
@@ -30,3 +31,17 @@ def test_a_run_killed_again_and_again_ends_bit_equal(
         same_end(whole, model_dir)
         trial += 1
         assert trial <= wanted  # most runs are struck
+
+
+def test_a_run_on_an_iterable_killed_again_and_again_ends_bit_equal(
+    iterable_command: Any,
+    tmp_path: Path,
+    same_end: Callable[[Path, Path], None],
+    soak: bool,
+) -> None:
+    command, rng = iterable_command, random.Random(0)
+    command.done(tmp_path / "whole")
+    for trial in range(20 if soak else 1):
+        model_dir = tmp_path / str(trial)
+        assert command.killed_until_done(model_dir, rng, command.kill_at_an_event, 3) > 0
+        same_end(tmp_path / "whole", model_dir)
