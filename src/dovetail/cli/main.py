@@ -14,6 +14,7 @@ from dovetail.cli.inspect import inspect
 from dovetail.cli.predict import predict
 from dovetail.cli.prepare import prepare
 from dovetail.cli.records import records
+from dovetail.cli.reproduce import reproduce
 from dovetail.cli.status import status
 from dovetail.cli.train import train
 
@@ -27,7 +28,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["--help", "-h"]},
 )
-for _verb in (prepare, records, train, evaluate, predict, inspect, status):
+for _verb in (prepare, records, train, evaluate, predict, inspect, status, reproduce):
     app.command()(_verb)
 
 

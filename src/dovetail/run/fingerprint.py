@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from dovetail.definition.definition import RUN_KEYS
+from dovetail.definition.definition import RUN_KEYS, Definition
 from dovetail.definition.modes import ModeKeys
 from dovetail.program.program import Program
 from dovetail.run import hardware, provenance
@@ -69,6 +69,7 @@ def take(program: Program, source: Input, config: RunConfig) -> dict[str, Any]:
         "definition": {
             "name": definition.name,
             "way": definition.way,
+            "loaded_from": _loaded_from(definition),
             "code": code_of(definition, [getattr(source, "function", None)]),
             "params": params,
             "parameters": _parameters(program),
@@ -185,6 +186,12 @@ _MEANS = {
     "device": _NOT_BITS,
     "deterministic": _NOT_BITS,
 }
+
+
+def _loaded_from(definition: Definition) -> str:
+    """Say whether a definition's file can be loaded again by its path."""
+    in_a_file = (definition.fresh.__module__ or "").endswith("model_file")
+    return "file" if in_a_file and definition.path is not None else "object"
 
 
 def _flat(fingerprint: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,203 @@
+"""A part of a recorded run, done again from its record: files, params, settings and data."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shlex
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from dovetail.data.records import Records
+from dovetail.definition.definition import Definition, load
+from dovetail.errors import DovetailError, ParamsError
+from dovetail.run import provenance
+from dovetail.run.config import FIELDS, RunConfig
+from dovetail.run.estimator import Estimator
+from dovetail.run.record_input import RecordInput
+from dovetail.run.resolve import leaves, resolve
+from dovetail.run.run_plan import Leg
+
+FILES = "definition"
+
+
+def refuse_without_parts(leg: Leg, model_dir: Path) -> None:
+    """Refuse a leg whose definition or data only a script can make.
+
+    Raises:
+      DovetailError: saying what can be done instead.
+    """
+    record = leg.record
+    made = record["fingerprint"]["definition"].get("loaded_from")
+    data = record["fingerprint"]["data"]
+    missing = []
+    if made != "file":
+        missing.append("its model was given as a Python object")
+    if data.get("kind") != "records" or "sources" in record.get("data", {}):
+        missing.append(f"its data ({record['extra'].get('data')}) was made by Python code")
+    if not missing:
+        return
+    command = shlex.join(record["command"]) if record["command"] else "its script"
+    raise DovetailError(
+        f"Run {leg.number} of {model_dir} can't be run again from its record alone: "
+        f"{' and '.join(missing)}. Run `{command}` again with another model_dir (what it was is in "
+        f"{model_dir / provenance.FOLDER / format(leg.number, '04d')}), then compare the two: "
+        f"dovetail reproduce {model_dir} --compare OTHER_MODEL_DIR. In Python, "
+        "dovetail.run.reproduce.reproduce takes the definition and the input_fn."
+    )
+
+
+def run_again(
+    leg: Leg,
+    model_dir: Path,
+    output: Path,
+    data: str | os.PathLike[str] | None,
+    definition: Any,
+    input_fn: Any,
+) -> None:
+    """Do a leg of a recorded run again, going on from the leg before.
+
+    Args:
+      leg: what to do.
+      model_dir: of the recorded run.
+      output: the model_dir of the new one; the definition's files are laid out in `definition/`.
+      data: where the records are now; None: where they were.
+      definition, input_fn: in the place of the recorded ones; None: those.
+
+    Raises:
+      DovetailError: a recorded file was changed, or the data is not what it was.
+      ParamsError: a param or a setting was an object that can't be made from its name.
+    """
+    record = leg.record
+    values = record["extra"]["values"]
+    recorded = record["fingerprint"]["data"]
+    with contextlib.ExitStack() as stack:
+        if definition is None:
+            folder = model_dir / provenance.FOLDER / f"{leg.number:04d}"
+            file = _files_again(record, folder, output / FILES / str(leg.number))
+            stack.enter_context(_importable(file.parent))
+            definition = load(file)
+        else:
+            definition = load(definition)
+        definition = definition.with_params(_given(definition, record["params"]))
+        resolved = resolve(
+            definition,
+            config=_config(values, output),
+            flags={"batch_size": values["batch_size"]},
+        )
+        resolved = replace(resolved, eval_batch_size=values["eval_batch_size"])
+        if input_fn is None:
+            input_fn = _records_again(recorded, data)
+        total, limit = recorded.get("total"), recorded.get("limit")
+        Estimator.from_resolved(resolved).train_run(
+            input_fn,
+            max_steps=leg.end,
+            epochs=None if total is None else total / recorded["rows"],
+            limit=limit,
+            command=[*sys.argv],
+        )
+
+
+def _files_again(record: Mapping[str, Any], folder: Path, output: Path) -> Path:
+    """Lay the recorded copies out as the files lay, and return the definition's own."""
+    entries = record["files"]
+    missing = [entry["path"] for entry in entries if "copy" not in entry]
+    if missing or not entries:
+        raise DovetailError(
+            f"The record {folder} holds no copy of {', '.join(missing) or 'the definition'}: "
+            + " ".join(record.get("notes", []))
+        )
+    paths = [Path(entry.get("target", entry["path"])) for entry in entries]
+    root = Path(os.path.commonpath([path.parent for path in paths]))
+    for entry, path in zip(entries, paths, strict=True):
+        content = (folder / entry["copy"]).read_bytes()
+        if hashlib.sha256(content).hexdigest() != entry["sha256"]:
+            raise DovetailError(
+                f"{folder / entry['copy']} was changed after it was recorded: its SHA-256 is not "
+                f"{entry['sha256'][:8]}... any more. Restore it from a copy of the model_dir."
+            )
+        place = output / path.relative_to(root)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(content)
+    return output / paths[0].relative_to(root)
+
+
+def _given(definition: Definition, recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those recorded params that are not the definition's own, nested as they were.
+
+    Raises:
+      ParamsError: one was a function or another object, which the record only names.
+    """
+    own = dict(leaves(provenance.plain(definition.params)))
+    given: dict[str, Any] = {}
+    for name, value in leaves(recorded):
+        if name in own and own[name] == value:
+            continue
+        if isinstance(value, str) and (" at 0x" in value or _names_an_object(value, own.get(name))):
+            raise ParamsError(
+                f"params.{name} was {value}, which can't be made from its name. Run it again from "
+                "Python, where it can be given."
+            )
+        *sections, last = name.split(".")
+        place = given
+        for section in sections:
+            place = place.setdefault(section, {})
+        place[last] = value
+    return given
+
+
+def _names_an_object(text: str, own: Any) -> bool:
+    module, colon, name = text.partition(":")
+    return (
+        bool(colon)
+        and isinstance(own, str)
+        and ":" in own
+        and all(part.isidentifier() for part in (*module.split("."), *name.split(".")))
+    )
+
+
+def _config(values: Mapping[str, Any], output: Path) -> RunConfig:
+    named = {key.removeprefix("runconfig."): v for key, v in values.items() if "runconfig." in key}
+    stated = {name: value for name, value in named.items() if name in FIELDS}
+    start = stated.get("warm_start_from")
+    if isinstance(start, str) and start.startswith("WarmStart("):
+        raise ParamsError(
+            f"The run began with {start}, which can't be made from its name. Run it again from "
+            "Python, where it can be given."
+        )
+    return RunConfig(**{**stated, "model_dir": str(output)})
+
+
+def _records_again(recorded: Mapping[str, Any], data: str | os.PathLike[str] | None) -> str:
+    """Return the path of the records, having found them to be those that were recorded."""
+    path = os.fspath(data) if data is not None else recorded["path"]
+    if not Path(path).exists():
+        raise DovetailError(
+            f"The records {path} are not there. If they were moved, say where to with --data DIR."
+        )
+    again = RecordInput(
+        Records(path), batch_size=recorded["batch_size"], limit=recorded.get("limit")
+    )
+    found = again.data()
+    if found["fingerprint"] != recorded["fingerprint"]:
+        raise DovetailError(
+            f"The records {path} are not those of the run: {found['rows']:,} rows with the "
+            f"fingerprint {found['fingerprint'][:8]}..., where the run had {recorded['rows']:,} "
+            f"with {recorded['fingerprint'][:8]}.... Name the same ones with --data DIR."
+        )
+    return path
+
+
+@contextlib.contextmanager
+def _importable(folder: Path) -> Iterator[None]:
+    """Let the definition import what lies beside it, inside its functions too."""
+    sys.path.insert(0, str(folder.resolve()))
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):
+            sys.path.remove(str(folder.resolve()))
