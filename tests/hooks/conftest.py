@@ -13,30 +13,8 @@ import torch
 
 import dovetail
 from dovetail import layers, metrics, optimizers, summary
-from dovetail.run.summaries import SummaryWriter
 
 BATCH = 8
-STASH = {}
-
-
-@pytest.fixture(autouse=True)
-def _until_train_sets_it(monkeypatch):
-    import dovetail.run.train as module
-    from dovetail.program.program import Program
-
-    class Stashed(SummaryWriter):
-        def __init__(self, *args, **kwargs):
-            super().__init__(*args, **kwargs)
-            STASH["writer"] = self
-
-    step = Program.train_step
-
-    def stepped(self, features, labels=None, **kwargs):
-        STASH["features"] = features
-        return step(self, features, labels, **kwargs)
-
-    monkeypatch.setattr(module, "SummaryWriter", Stashed)
-    monkeypatch.setattr(Program, "train_step", stepped)
 
 
 def model_fn(features, labels, mode, params):
@@ -69,13 +47,9 @@ class Noted(dovetail.Hook):
     def begin(self, run):
         run.show = self.lines.append
         self.program = run.program
-        if run.writer is None and run.config is not None:
-            run.writer = STASH.get("writer")
 
     def after_step(self, run, output):
         self.steps.append(run.step)
-        run.features = STASH["features"]
-        run.position = run.position or BATCH * run.step
 
     def end(self, run):
         self.why = run.why

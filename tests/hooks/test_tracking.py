@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from types import ModuleType, SimpleNamespace
 
@@ -11,7 +12,6 @@ import pytest
 import dovetail
 from dovetail import hooks
 from dovetail.errors import DovetailError, ParamsError
-from dovetail.run.hooks import Run
 
 
 class FakeMLflow(ModuleType):
@@ -51,10 +51,9 @@ class FakeMLflow(ModuleType):
         run_id = f"run{len(self.runs)}"
         self.runs[run_id] = SimpleNamespace(
             info=SimpleNamespace(run_id=run_id),
-            data=SimpleNamespace(params={}),
+            data=SimpleNamespace(params={}, tags=dict(tags or {})),
             experiment=experiment_id,
             name=run_name,
-            tags=dict(tags or {}),
             metrics={},
             status="RUNNING",
         )
@@ -79,7 +78,10 @@ class FakeMLflow(ModuleType):
 
     def set_tag(self, run_id, key, value):
         self._answer()
-        self.runs[run_id].tags[key] = value
+        self.runs[run_id].data.tags[key] = value
+
+    def delete_tag(self, run_id, key):
+        del self.runs[run_id].data.tags[key]
 
     def set_terminated(self, run_id, status=None):
         self._answer()
@@ -118,6 +120,9 @@ class FakeWandbRun:
         self.step = step
         self.rows.append((step, values))
 
+    def mark_preempting(self):
+        self.preempted = True
+
     def finish(self, exit_code):
         self.exit_code = exit_code
 
@@ -148,7 +153,7 @@ class FailAt(dovetail.Hook):
 
 
 class EvaluateAt(dovetail.Hook):
-    """Tells a hook of an evaluation, as a training with evaluations does."""
+    """Tells a hook of an evaluation at a step of choice."""
 
     def __init__(self, hook, *steps):
         self.hook, self.steps = hook, steps
@@ -169,17 +174,16 @@ def test_mlflow_gets_params_metrics_evaluations_checkpoints_and_the_end(train, m
     assert [step for step, _ in run.metrics["loss"]] == [1, 5, 10]
     assert run.metrics["eval/accuracy"] == [(10, 0.5)]
     assert run.status == "FINISHED"
-    assert run.tags["team"] == "a"
-    assert run.tags["model_dir"] == str(done.folder)
+    assert run.data.tags["team"] == "a"
+    assert run.data.tags["model_dir"] == str(done.folder)
 
 
-def test_mlflow_is_told_where_the_newest_checkpoint_is(mlflow, train, tmp_path):
-    hook = hooks.MLflowLog()
-    program = train(hook, steps=1).program
-    run = Run(program, tmp_path, 1, dovetail.RunConfig())
-    hook.begin(run)
-    hook.after_save(run, tmp_path / "checkpoints" / "00000001")
-    assert list(mlflow.runs.values())[-1].tags["checkpoint"].endswith("00000001")
+def test_services_are_told_where_the_newest_checkpoint_is(train, mlflow, wandb):
+    done = train(hooks.MLflowLog(), hooks.WandbLog(), steps=3)
+    [run] = mlflow.runs.values()
+    assert run.data.tags["checkpoint"] == done.estimator.latest_checkpoint()
+    [run] = wandb.runs.values()
+    assert run.summary["checkpoint"] == done.estimator.latest_checkpoint()
 
 
 def test_a_resumed_run_goes_on_with_the_same_run_and_sends_no_step_twice(train, mlflow):
@@ -189,11 +193,30 @@ def test_a_resumed_run_goes_on_with_the_same_run_and_sends_no_step_twice(train, 
         train(hook, FailAt(8), **config)
     [run] = mlflow.runs.values()
     assert run.status == "FAILED"
-    assert run.tags["error"].startswith("ZeroDivisionError: on purpose")
+    assert run.data.tags["error"].startswith("ZeroDivisionError: on purpose")
     train(hooks.MLflowLog(names="loss", every_steps=1), max_steps=12, **config)
     [run] = mlflow.runs.values()
     assert [step for step, _ in run.metrics["loss"]] == list(range(1, 13))
     assert run.status == "FINISHED"
+    assert "error" not in run.data.tags
+
+
+class SignalAt(dovetail.Hook):
+    def __init__(self, step):
+        self.step = step
+
+    def after_step(self, run, output):
+        if run.step == self.step:
+            signal.raise_signal(signal.SIGTERM)
+
+
+def test_a_run_that_a_signal_ends_is_not_called_finished(train, mlflow, wandb):
+    with pytest.raises(SystemExit, match="143"):
+        train(hooks.MLflowLog(), hooks.WandbLog(), SignalAt(3))
+    [run] = mlflow.runs.values()
+    assert run.status == "KILLED"
+    [run] = wandb.runs.values()
+    assert (run.exit_code, run.preempted) == (1, True)
 
 
 def test_a_param_that_changed_becomes_a_tag(train, mlflow):
@@ -201,7 +224,7 @@ def test_a_param_that_changed_becomes_a_tag(train, mlflow):
     train(hooks.MLflowLog(), steps=2, hole=0.25)
     [run] = mlflow.runs.values()
     assert run.data.params["hole"] == "0.0"
-    assert run.tags["changed/hole"] == "0.25"
+    assert run.data.tags["changed/hole"] == "0.25"
 
 
 def test_a_service_that_fails_later_gets_what_it_missed(train, mlflow):
@@ -275,6 +298,7 @@ def test_a_resumed_run_goes_on_with_the_same_wandb_run(train, wandb):
     [run] = wandb.runs.values()
     assert [step for step, _ in run.rows] == list(range(1, 13))
     assert run.exit_code == 0
+    assert run.summary["error"] is None
 
 
 def test_an_evaluation_that_comes_late_keeps_its_step(train, wandb):

@@ -24,7 +24,7 @@ class Histograms(Hook):
     `update_ratio/<name>`: the norm of the update over that of the parameter; about 0.001 is usual,
     far more is a learning rate too high. Costs a division at each step. A step where it is due
     copies the parameters before the step (into memory that is kept, as large as they are), and
-    fetches at most `sample` values of each: about 10 ms per million.
+    fetches at most `sample` values of each: about 10 ms for each 100,000.
 
     Args:
       parameters: patterns of their names; all by default.
@@ -32,7 +32,7 @@ class Histograms(Hook):
       every_secs: instead, write once in so many seconds.
       gradients: whether to write those.
       updates: whether to write those; without, nothing is copied.
-      sample: of a larger tensor so many values are taken, evenly spaced.
+      sample: of a larger tensor at most so many values are taken, evenly spaced; 100,000.
 
     Raises:
       ParamsError: an argument is out of range, the hook is given to an evaluation, or no parameter
@@ -51,7 +51,7 @@ class Histograms(Hook):
         every_secs: float | None = None,
         gradients: bool = True,
         updates: bool = True,
-        sample: int = 1_000_000,
+        sample: int = 100_000,
     ) -> None:
         self.patterns = texts("Histograms", "parameters", parameters) or ("*",)
         self.gradients = gradients

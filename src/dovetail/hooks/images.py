@@ -19,7 +19,8 @@ class Images(Hook):
 
     uint8 is written as it is; floating point in [0, 1] too, and other ranges (of an input that is
     normalised, say) are stretched between the least and the greatest value of each image. Costs a
-    division at each step; a point costs the encoding of the images, about 1 ms each for 256 x 256.
+    division at each step; a point costs the encoding of the images, 10 ms or more for each of
+    256 x 256.
 
     Args:
       feature: its name among the features; None where there is one that is an image.

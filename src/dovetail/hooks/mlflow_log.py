@@ -26,7 +26,8 @@ class MLflowLog(Hook):
     (`mlflow_run.json`), so that a resumed run goes on with it, and no step is sent twice. If a run
     of yours is active (`mlflow.start_run()`), that one is used and left open. Evaluations are
     `eval/<metric>` or `eval_<name>/<metric>`; the newest checkpoint is the tag `checkpoint`; a run
-    that fails is FAILED and has the tag `error`. A server that fails during training is noted, and
+    that fails is FAILED and has the tag `error`; one that a signal ends, with its state saved, is
+    KILLED. A server that fails during training is noted, and
     what it missed is sent later.
 
     Costs a division at each step; a point waits for the device and for one request to the server.
@@ -117,6 +118,8 @@ class _MLflow:
         elif kept is not None:
             self.run_id = kept
             self._client.update_run(kept, status="RUNNING")
+            if "error" in self._client.get_run(kept).data.tags:
+                self._client.delete_tag(kept, "error")  # it goes on: that is over
         else:
             name = self.run_name or Path(run.model_dir).resolve().name
             made = self._client.create_run(self._experiment_id(), tags=self.tags, run_name=name)
@@ -135,12 +138,13 @@ class _MLflow:
     def checkpoint(self, path: Path) -> None:
         self._client.set_tag(self.run_id, "checkpoint", str(path))
 
-    def close(self, error: BaseException | None) -> None:
+    def close(self, error: BaseException | None, *, interrupted: bool) -> None:
         if error is not None:
             said = f"{type(error).__name__}: {error}"
             self._client.set_tag(self.run_id, "error", said[:_LONGEST])
         if self.own:
-            self._client.set_terminated(self.run_id, "FINISHED" if error is None else "FAILED")
+            ended = "FAILED" if error is not None else "KILLED" if interrupted else "FINISHED"
+            self._client.set_terminated(self.run_id, ended)
 
     def _experiment_id(self) -> str:
         told = os.environ.get("MLFLOW_EXPERIMENT_ID")

@@ -15,7 +15,7 @@ from dovetail.run.hooks import Hook, Run
 class StopAfter(Hook):
     """Ends the run so early that its state is saved within a time from its begin.
 
-    Costs two looks at the clock at each step; `StopBefore` says when it ends.
+    Costs a look at the clock at each step; `StopBefore` says when it ends.
 
     Args:
       hours, minutes, secs: the time, summed.

@@ -20,7 +20,7 @@ class StopBefore(Hook):
 
     It ends when the time left is no longer than the margin and the slowest time between two steps
     so far, saves and evaluations between them included (the first step, which may compile, left
-    out). Costs two looks at the clock at each step. On an accelerator the host runs ahead of the
+    out). Costs a look at the clock at each step. On an accelerator the host runs ahead of the
     device by some steps, which the margin must cover.
 
     Args:

@@ -39,7 +39,7 @@ class Service(Protocol):
         """Write where the newest checkpoint is."""
         ...
 
-    def close(self, error: BaseException | None) -> None:
+    def close(self, error: BaseException | None, *, interrupted: bool) -> None:
         """Write how the run ended."""
         ...
 
@@ -127,7 +127,7 @@ class TrackedRun:
                 f"hooks.{self.hook}: {self._service.name} did not take the last "
                 f"{len(self._waiting)} points."
             )
-        self._attempt(run, lambda: self._service.close(error))
+        self._attempt(run, lambda: self._service.close(error, interrupted=run.why == "signal"))
         self._id = None
 
     def _send(self, run: Run, group: str, step: int, values: dict[str, float]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from dovetail.definition.metrics import MetricOp, MetricSet
+from dovetail.definition.modes import ModeKeys
 from dovetail.errors import ParamsError, nearest
 from dovetail.run.hooks import Run
 
@@ -74,7 +75,7 @@ class Values:
 
     def _wanted_metrics(self, run: Run, output: Mapping[str, Any]) -> dict[str, Any]:
         tensors: Mapping[str, Any] = output.get("metrics", {})
-        ops = run.program.statics(run.program.network.mode).metrics
+        ops = run.program.statics(_mode(run)).metrics
         wanted = {k: op for k, op in ops.items() if self.names is None or self._is_asked(k)}
         if not wanted or not wanted.keys() <= tensors.keys():
             return {}
@@ -108,7 +109,7 @@ class Values:
     def _absent(self, run: Run, name: str, values: Mapping[str, Any]) -> None:
         if run.program.network.summary_step:
             state = run.program.state()
-            metrics = run.program.statics(run.program.network.mode).metrics
+            metrics = run.program.statics(_mode(run)).metrics
             given = list(dict.fromkeys([*values, *metrics]))
             known = [*given, *state]
             raise ParamsError(
@@ -139,6 +140,11 @@ def numbers_of(metrics: Mapping[str, Any], name: str) -> dict[str, float]:
     """
     prefix = f"eval_{name}" if name else "eval"
     return {f"{prefix}/{key}": v for key, v in metrics.items() if isinstance(v, float)}
+
+
+def _mode(run: Run) -> str:
+    """Return the mode of the run's steps; an evaluation beside training leaves its own behind."""
+    return ModeKeys.TRAIN if run.config is not None else run.program.network.mode
 
 
 def _summaries(output: Mapping[str, Any]) -> dict[tuple[str, str], Tensor]:

@@ -18,7 +18,8 @@ class WandbLog(Hook):
     resumed run goes on with it, and no step is sent twice. If a run of yours is active
     (`wandb.init()`), that one is used and left open. Evaluations are `eval/<metric>` or
     `eval_<name>/<metric>`; the newest checkpoint is `checkpoint` in the summary; a run that fails
-    ends with exit code 1 and has `error` in the summary. What fails during training is noted, and
+    ends with exit code 1 and has `error` in the summary; one that a signal ends, with its state
+    saved, is marked as preempted. What fails during training is noted, and
     sent later.
 
     Costs a division at each step; a point waits for the device, and W&B sends it from a process
@@ -105,6 +106,8 @@ class _Wandb:
             if kept is not None:
                 given |= {"id": kept, "resume": "allow"}
             self._run = wandb.init(**given)
+            if kept is not None:
+                self._run.summary["error"] = None  # of an end that was none
         else:
             self._run = wandb.run
         told = {**parameters(run), "model_dir": str(Path(run.model_dir).resolve())}
@@ -119,8 +122,10 @@ class _Wandb:
     def checkpoint(self, path: Path) -> None:
         self._run.summary["checkpoint"] = str(path)
 
-    def close(self, error: BaseException | None) -> None:
+    def close(self, error: BaseException | None, *, interrupted: bool) -> None:
         if error is not None:
             self._run.summary["error"] = f"{type(error).__name__}: {error}"
         if self.own:
-            self._run.finish(exit_code=0 if error is None else 1)
+            if interrupted:
+                self._run.mark_preempting()  # with an exit code, its state is "preempted"
+            self._run.finish(exit_code=1 if error is not None or interrupted else 0)
