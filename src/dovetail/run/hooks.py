@@ -32,7 +32,8 @@ class Run:
       writer: the event log of the training; None in an evaluation.
       goodput: where the time went; None in an evaluation.
       stopping: whether the run ends after this step.
-      why: what the hook that asked for the end gave as its reason.
+      why: what the hook that asked for the end gave as its reason; in a training's `end` in any
+        case why it ended, such as "max_steps" or "signal".
       saving: whether a checkpoint was asked for.
     """
 
