@@ -27,7 +27,7 @@ from dovetail.definition.optimizer_kinds import (
     Momentum,
     RMSProp,
 )
-from dovetail.definition.param_groups import ParamGroup, no_decay
+from dovetail.definition.param_groups import ParamGroup, layerwise_decay, no_decay
 from dovetail.definition.train_op import Gradients, TrainOp
 from dovetail.errors import DefinitionError, ParamsError, nearest
 
@@ -48,6 +48,7 @@ __all__ = [
     "as_description",
     "clip_gradients",
     "get",
+    "layerwise_decay",
     "no_decay",
     "schedules",
     "set_learning_rates",

@@ -67,6 +67,42 @@ def no_decay() -> tuple[ParamGroup, ...]:
     return (ParamGroup("*", weight_decay=0.0, max_dim=1),)
 
 
+def layerwise_decay(
+    patterns: Sequence[str], decay: float, *, no_decay: bool = False
+) -> tuple[ParamGroup, ...]:
+    """Return groups whose learning rates fall from layer to layer: rate x decay^position.
+
+    Source: Howard and Ruder, "Universal Language Model Fine-tuning for Text Classification" (2018).
+
+    Args:
+      patterns: of parameter names, from the output, which has the full rate, to the input; end
+        with "*" for all the rest.
+      decay: the factor from one to the next, above 0.
+      no_decay: keep biases and norm weights (at most one dimension) from weight decay, too.
+
+    Raises:
+      DefinitionError: there is no pattern, or decay is not above 0.
+
+    >>> [g.learning_rate_scale for g in layerwise_decay(["head.*", "block_1.*", "*"], 0.5)]
+    [1.0, 0.5, 0.25]
+    """
+    check_number("layerwise_decay", "decay", decay)
+    if isinstance(patterns, str) or not patterns or decay == 0:
+        raise DefinitionError(
+            "layerwise_decay takes a list of patterns from the output to the input and a factor "
+            f"above 0, such as (['head.*', 'block_1.*', '*'], 0.8); it got {patterns!r}, {decay!r}."
+        )
+    groups: list[ParamGroup] = []
+    for position, pattern in enumerate(patterns):
+        scale = float(decay) ** position
+        if no_decay:
+            groups.append(
+                ParamGroup(pattern, learning_rate_scale=scale, weight_decay=0.0, max_dim=1)
+            )
+        groups.append(ParamGroup(pattern, learning_rate_scale=scale))
+    return tuple(groups)
+
+
 def assign(
     named_parameters: Sequence[tuple[str, Tensor]],
     groups: Sequence[ParamGroup],
