@@ -62,7 +62,7 @@ def evaluate(
     done = 0
     run, told = Run(program, model_dir or Path()), Hooks(hooks)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_as_before(program))
+        stack.enter_context(as_before(program))
         batches = stack.enter_context(contextlib.closing(_batches(source)))
         for fed in batches:
             if done == 0:
@@ -118,8 +118,8 @@ def _batches(source: Input) -> Generator[Fed]:
 
 
 @contextlib.contextmanager
-def _as_before(program: Program) -> Iterator[None]:
-    """Put the generators, and the modes of a program that is built, back on leaving."""
+def as_before(program: Program) -> Iterator[None]:
+    """Put generators, and the modes of a program that is built, back on leaving a `with` block."""
     network, device = program.network, program.device
     mode = network.mode
     training = [(module, module.training) for module in network.modules()] if program.built else []

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from dovetail.run import checkpoint
-from dovetail.run.evaluate import evaluate, scalars
+from dovetail.run.evaluate import as_before, evaluate, scalars
 from dovetail.run.event_files import record, rewind
 from dovetail.run.event_protos import Event, Summary
 from dovetail.run.exporters import checked_exporters
 from dovetail.run.hooks import Hook, Run
 from dovetail.run.inputs import Input
 from dovetail.run.saving import step_of
+from dovetail.run.seeded_input import GENERATORS_IN_USE
 from dovetail.run.specs import EvalSpec, checked_specs
 from dovetail.run.summaries import SummaryWriter, read_scalars
 
@@ -139,13 +140,14 @@ class Evaluations:
         results = []
         for spec in specs:
             try:
-                metrics = evaluate(
-                    run.program,
-                    self._source(spec),
-                    steps=spec.steps,
-                    model_dir=self._model_dir,
-                    hooks=(_GivingUp(self.interrupted), *(spec.hooks or ())),
-                )
+                with as_before(run.program):  # an input_fn may draw when it is called
+                    metrics = evaluate(
+                        run.program,
+                        self._source(spec),
+                        steps=spec.steps,
+                        model_dir=self._model_dir,
+                        hooks=(_GivingUp(self.interrupted), *(spec.hooks or ())),
+                    )
             except _GivenUpError:
                 return []
             except Exception as error:
@@ -166,7 +168,8 @@ class Evaluations:
     def _source(self, spec: EvalSpec) -> Input:
         source = self._sources.get(spec.folder)
         if source is None:
-            source = self._open_source(spec)
+            with GENERATORS_IN_USE:
+                source = self._open_source(spec)
             if source.positioned:  # it can be begun again and again
                 self._sources[spec.folder] = source
         return source

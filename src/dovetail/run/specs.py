@@ -100,7 +100,7 @@ def checked_specs(given: EvalSpec | Sequence[EvalSpec]) -> tuple[EvalSpec, ...]:
     Raises:
       ParamsError: one is something else, or two write to one event log or one export.
     """
-    specs = (given,) if isinstance(given, EvalSpec) else tuple(given)
+    specs = tuple(given) if isinstance(given, Sequence) else (given,)
     for spec in specs:
         if not isinstance(spec, EvalSpec):
             raise ParamsError(
