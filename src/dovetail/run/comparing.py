@@ -112,11 +112,14 @@ def _different(
     if not isinstance(number, Tensor) or tensor is None or number.shape != tensor.shape:
         return TensorDifference(name, "its numbers differ")
     one, other = (t.detach().cpu().reshape(-1) for t in (number, tensor))
-    unlike = int((_bits(one) != _bits(other)).any(1).sum())
-    if not (one.is_floating_point() or one.is_complex()):
+    unlike = (_bits(one) != _bits(other)).any(1)
+    if not unlike.any():
+        return TensorDifference(name, "the recorded sum is not that of the checkpoint's numbers")
+    one, other = one[unlike], other[unlike]
+    if not one.is_complex():
         one, other = one.double(), other.double()
-    largest = float((other - one).abs().double().nan_to_num(nan=torch.inf).max())
-    what = f"{unlike} of {one.numel()} numbers differ, by {largest:.3g} at most"
+    largest = float((other - one).abs().nan_to_num(nan=torch.inf, posinf=torch.inf).max())
+    what = f"{len(one)} of {len(unlike)} numbers differ, by {largest:.3g} at most"
     return TensorDifference(name, what, largest)
 
 

@@ -12,7 +12,7 @@ import torch
 from dovetail.errors import CheckpointError, DovetailError
 from dovetail.run import checkpoint, fingerprint, hardware, provenance
 from dovetail.run.comparing import Comparison, TensorDifference, compared, values_that_differ
-from dovetail.run.run_again import refuse_without_parts, run_again
+from dovetail.run.run_again import check, run_again
 from dovetail.run.run_plan import Leg, plan
 from dovetail.run.tensor_sums import sums
 
@@ -52,8 +52,13 @@ def reproduce(
         raise DovetailError(f"{output} holds a trained run already: name another folder.")
     recorded = _recorded_end(model_dir, legs[-1], against_checkpoint)
     for leg in legs:
-        if definition is None or input_fn is None:
-            refuse_without_parts(leg, Path(model_dir))
+        check(
+            leg,
+            Path(model_dir),
+            data,
+            definition_given=definition is not None,
+            input_given=input_fn is not None,
+        )
         for line in _other_versions(leg.record["fingerprint"]):
             say(f"note: {line}")
     for leg in legs:

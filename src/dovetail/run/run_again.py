@@ -25,30 +25,44 @@ from dovetail.run.run_plan import Leg
 FILES = "definition"
 
 
-def refuse_without_parts(leg: Leg, model_dir: Path) -> None:
-    """Refuse a leg whose definition or data only a script can make.
+def check(
+    leg: Leg,
+    model_dir: Path,
+    data: str | os.PathLike[str] | None,
+    *,
+    definition_given: bool = False,
+    input_given: bool = False,
+) -> None:
+    """Refuse a leg that can't be done again, before anything is done.
+
+    Args:
+      leg, model_dir, data: as `run_again` takes them.
+      definition_given, input_given: whether the caller has these, so that the record need not.
 
     Raises:
-      DovetailError: saying what can be done instead.
+      DovetailError: only a script can make the definition or the data, a recorded file was
+        changed, or the data is not what it was; it says what can be done.
     """
-    record = leg.record
-    made = record["fingerprint"]["definition"].get("loaded_from")
-    data = record["fingerprint"]["data"]
+    fingerprint = leg.record["fingerprint"]
     missing = []
-    if made != "file":
+    if not definition_given and fingerprint["definition"].get("loaded_from") != "file":
         missing.append("its model was given as a Python object")
-    if data.get("kind") != "records" or "sources" in record.get("data", {}):
-        missing.append(f"its data ({record['extra'].get('data')}) was made by Python code")
-    if not missing:
-        return
-    command = shlex.join(record["command"]) if record["command"] else "its script"
-    raise DovetailError(
-        f"Run {leg.number} of {model_dir} can't be run again from its record alone: "
-        f"{' and '.join(missing)}. Run `{command}` again with another model_dir (what it was is in "
-        f"{model_dir / provenance.FOLDER / format(leg.number, '04d')}), then compare the two: "
-        f"dovetail reproduce {model_dir} --compare OTHER_MODEL_DIR. In Python, "
-        "dovetail.run.reproduce.reproduce takes the definition and the input_fn."
-    )
+    records = fingerprint["data"].get("kind") == "records"
+    if not input_given and (not records or "sources" in leg.record.get("data", {})):
+        missing.append(f"its data ({leg.record['extra'].get('data')}) was made by Python code")
+    if missing:
+        command = shlex.join(leg.record["command"]) or "its script"
+        raise DovetailError(
+            f"Run {leg.number} of {model_dir} can't be run again from its record alone: "
+            f"{' and '.join(missing)}. Run `{command}` again with another model_dir (what it was "
+            f"is in {_folder(leg, model_dir)}), then compare the two: dovetail reproduce "
+            f"{model_dir} --compare OTHER_MODEL_DIR. In Python, dovetail.run.reproduce.reproduce "
+            "takes the definition and the input_fn."
+        )
+    if not definition_given:
+        _copies(leg, model_dir)
+    if not input_given:
+        _records_again(fingerprint["data"], data)
 
 
 def run_again(
@@ -77,8 +91,7 @@ def run_again(
     recorded = record["fingerprint"]["data"]
     with contextlib.ExitStack() as stack:
         if definition is None:
-            folder = model_dir / provenance.FOLDER / f"{leg.number:04d}"
-            file = _files_again(record, folder, output / FILES / str(leg.number))
+            file = _laid_out(_copies(leg, model_dir), output / FILES / str(leg.number))
             stack.enter_context(_importable(file.parent))
             definition = load(file)
         else:
@@ -102,28 +115,54 @@ def run_again(
         )
 
 
-def _files_again(record: Mapping[str, Any], folder: Path, output: Path) -> Path:
-    """Lay the recorded copies out as the files lay, and return the definition's own."""
-    entries = record["files"]
+def _folder(leg: Leg, model_dir: Path) -> Path:
+    return model_dir / provenance.FOLDER / f"{leg.number:04d}"
+
+
+def _copies(leg: Leg, model_dir: Path) -> dict[Path, bytes]:
+    """Return the definition's files, its own first, by where they were."""
+    folder, entries = _folder(leg, model_dir), leg.record["files"]
+    code = leg.record["fingerprint"]["definition"]["code"]
+    if entries:  # the script that ran is none of them
+        home = os.path.dirname(_was(entries[0]))
+        entries = [one for one in entries if _relative(_was(one), home) in code]
     missing = [entry["path"] for entry in entries if "copy" not in entry]
     if missing or not entries:
         raise DovetailError(
-            f"The record {folder} holds no copy of {', '.join(missing) or 'the definition'}: "
-            + " ".join(record.get("notes", []))
+            f"The record {folder} holds no copy of {', '.join(missing) or 'the definition'}. "
+            + " ".join(leg.record.get("notes", []))
         )
-    paths = [Path(entry.get("target", entry["path"])) for entry in entries]
-    root = Path(os.path.commonpath([path.parent for path in paths]))
-    for entry, path in zip(entries, paths, strict=True):
-        content = (folder / entry["copy"]).read_bytes()
+    copies = {}
+    for entry in entries:
+        try:
+            content = (folder / entry["copy"]).read_bytes()
+        except OSError as error:
+            raise DovetailError(f"{folder / entry['copy']}: {error.strerror}.") from error
         if hashlib.sha256(content).hexdigest() != entry["sha256"]:
             raise DovetailError(
                 f"{folder / entry['copy']} was changed after it was recorded: its SHA-256 is not "
                 f"{entry['sha256'][:8]}... any more. Restore it from a copy of the model_dir."
             )
+        copies[Path(_was(entry))] = content
+    return copies
+
+
+def _was(entry: Mapping[str, Any]) -> str:
+    return entry.get("target", entry["path"])
+
+
+def _relative(path: str, home: str) -> str:
+    return Path(os.path.relpath(path, home)).as_posix()
+
+
+def _laid_out(copies: Mapping[Path, bytes], output: Path) -> Path:
+    """Write files as they lay beside each other, and return the place of the first."""
+    root = Path(os.path.commonpath([path.parent for path in copies]))
+    for path, content in copies.items():
         place = output / path.relative_to(root)
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(content)
-    return output / paths[0].relative_to(root)
+    return output / next(iter(copies)).relative_to(root)
 
 
 def _given(definition: Definition, recorded: Mapping[str, Any]) -> dict[str, Any]:
