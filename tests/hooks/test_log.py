@@ -41,6 +41,16 @@ def test_tensors_parameters_and_positions_are_shown_by_name(train):
     assert re.fullmatch(r"(?s)step 1: y \[\[.*\]\]  line.weight [-\d.]+  position 8", line)
 
 
+def test_the_rate_is_that_since_the_last_line(train):
+    log, looks = hooks.Log("examples_per_sec", every_steps=5), iter([0.0, 1.0, 3.0])
+    log._values._clock = lambda: next(looks)
+    lines = train(log, steps=5).lines
+    assert [line.split("(")[0].strip() for line in lines] == [
+        "step 1: examples_per_sec 8",
+        "step 5: examples_per_sec 16",
+    ]
+
+
 def test_a_name_that_is_not_there_is_an_error_that_lists_what_is(train):
     with pytest.raises(ParamsError, match=r"no 'eror' .* Did you mean 'error'\?.*line.weight"):
         train(hooks.Log("eror"))

@@ -232,7 +232,9 @@ def test_a_service_that_fails_later_gets_what_it_missed(train, mlflow):
         def after_step(self, run, output):
             mlflow.down = 3 <= run.step <= 6
 
-    done = train(Outage(), hooks.MLflowLog(names="loss", every_steps=1), steps=9)
+    hook = hooks.MLflowLog(names="loss", every_steps=1)
+    hook._tracked._clock = lambda: 0.0  # an attempt takes no time
+    done = train(Outage(), hook, steps=9)
     [run] = mlflow.runs.values()
     assert [step for step, _ in run.metrics["loss"]] == list(range(1, 10))
     assert len(done.lines) == 2
@@ -248,6 +250,27 @@ def test_a_service_that_never_answers_again_does_not_end_the_training(train, mlf
     done = train(Outage(), hooks.MLflowLog(names="loss", every_steps=1), steps=4)
     assert done.lines[1:] == ["hooks.MLflowLog: MLflow did not take the last 4 points."]
     assert len(done.steps) == 4
+
+
+def test_a_service_that_is_slow_to_fail_is_left_alone_for_ten_times_as_long(train, mlflow):
+    clock = SimpleNamespace(now=0.0, attempts=[])
+
+    class Outage(dovetail.Hook):
+        def after_step(self, run, output):
+            clock.now, clock.step, mlflow.down = clock.now + 1, run.step, True
+
+    def slow():
+        if mlflow.down:
+            clock.now += 2
+            clock.attempts.append(clock.step)
+            raise ConnectionError("no answer")
+
+    mlflow._answer = slow
+    hook = hooks.MLflowLog(names="loss", every_steps=1)
+    hook._tracked._clock = lambda: clock.now
+    train(Outage(), hook, steps=50)
+    # 20 s of rest after each; at the end one more of each kind: points, state of the run.
+    assert clock.attempts == [1, 21, 41, 50, 50]
 
 
 def test_a_run_that_the_service_does_not_know_any_more_is_an_error_with_the_cure(train, mlflow):

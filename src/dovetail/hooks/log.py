@@ -21,8 +21,9 @@ class Log(Hook):
     metrics of that batch that are shown (about 0.1 ms each).
 
     Args:
-      names: what to show: `loss`, `learning_rate`, `position`, a metric, a summary, a prediction,
-        a parameter. None: the loss, the learning rate, and every metric and scalar summary.
+      names: what to show: `loss`, `learning_rate`, `position`, `examples_per_sec`, a metric, a
+        summary, a prediction, a parameter. None: the loss, the learning rate, and every metric and
+        scalar summary.
       every_steps: show step 1 and every multiple of it; 100.
       every_secs: instead, show the first step and then one in so many seconds.
       at_end: show the last step too, for which each step's output is kept during the next.
@@ -55,7 +56,7 @@ class Log(Hook):
 
     def begin(self, run: Run) -> None:
         self._due.begin()
-        self._values.begin()
+        self._values.begin(run)
         self._last, self._shown = None, None
 
     def after_step(self, run: Run, output: dict[str, Any]) -> None:

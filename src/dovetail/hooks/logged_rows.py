@@ -56,7 +56,7 @@ class LoggedRows:
         """Go on after the rows up to the step that the run goes on from."""
         check_training(run, self._hook)  # one of an earlier checkpoint would drop later rows
         self._due.begin()
-        self._values.begin()
+        self._values.begin(run)
         there = self._file.rewind(Path(run.model_dir, self.path), run.step)
         self._found = {(int(row["step"]), column) for row in there for column in row}
 

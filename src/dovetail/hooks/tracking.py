@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import time
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
@@ -20,6 +21,7 @@ from dovetail.run.hooks import Run
 from dovetail.run.provenance import plain
 
 _WAITING = 10_000  # points that are kept while a service does not answer
+_PATIENCE = 10  # a service that fails is left alone for so many times what the attempt took
 
 
 class Service(Protocol):
@@ -49,7 +51,8 @@ class TrackedRun:
 
     The id of the run there is kept in model_dir with the last step sent, so that a resumed run goes
     on with the same one, and what it does again is not sent again. A service that can't be reached
-    at the begin is an error; one that fails later is noted, and what it missed is sent later.
+    at the begin is an error; one that fails later is noted, and what it missed is sent later: the
+    run spends at most a tenth of its time on attempts that fail.
 
     Args:
       hook: the name of whose it is, for messages.
@@ -75,16 +78,19 @@ class TrackedRun:
         self._values = Values(hook, self.names)
         self._sent: dict[str, int] = {}
         self._waiting: deque[tuple[str, int, dict[str, float]]] = deque(maxlen=_WAITING)
+        self._checkpoint: Path | None = None  # not sent yet
         self._id: str | None = None
         self._failing = False
+        self._retry_at = 0.0
+        self._clock = time.monotonic
 
     def begin(self, run: Run) -> None:
         """Begin or go on with the run at the service."""
         check_training(run, self.hook)
         self._due.begin()
-        self._values.begin()
+        self._values.begin(run)
         self._waiting.clear()
-        self._failing = False
+        self._checkpoint, self._failing, self._retry_at = None, False, 0.0
         path = self._file(run)
         kept = _read(path)
         self._sent = dict(kept.get("sent", {}))
@@ -115,12 +121,14 @@ class TrackedRun:
 
     def after_save(self, run: Run, path: Path) -> None:
         """Send where the checkpoint is."""
-        self._attempt(run, lambda: self._service.checkpoint(path))
+        self._checkpoint = path
+        self._flush(run)
 
     def end(self, run: Run, error: BaseException | None = None) -> None:
         """Send what waits, and how the run ended."""
         if self._id is None:
             return
+        self._retry_at = 0.0
         self._flush(run)
         if self._waiting:
             run.note(
@@ -136,6 +144,9 @@ class TrackedRun:
             self._flush(run)
 
     def _flush(self, run: Run) -> None:
+        """Send what waits, unless the service failed a short time ago."""
+        if self._clock() < self._retry_at:
+            return
         while self._waiting:
             group, step, values = self._waiting[0]
             if not self._attempt(run, lambda: self._service.log(values, step)):  # noqa: B023
@@ -143,12 +154,18 @@ class TrackedRun:
             self._waiting.popleft()
             self._sent[group] = step
             self._keep(run)
+        path = self._checkpoint
+        if path is not None and self._attempt(run, lambda: self._service.checkpoint(path)):
+            self._checkpoint = None
 
-    def _attempt(self, run: Run, call: Any) -> bool:
+    def _attempt(self, run: Run, call: Callable[[], None]) -> bool:
         """Do something at the service; say so when it begins and when it ceases to fail."""
+        began = self._clock()
         try:
             call()
         except Exception as error:  # a service's fault must not end a training
+            now = self._clock()
+            self._retry_at = now + _PATIENCE * (now - began)
             if not self._failing:
                 run.note(
                     f"hooks.{self.hook}: {self._service.name} failed at step {run.step} "

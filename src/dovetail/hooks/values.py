@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor
@@ -16,26 +17,38 @@ from dovetail.run.hooks import Run
 class Values:
     """Reads what a step gave: loss, learning rate, metrics of the batch, summaries, predictions.
 
-    A name is looked for among `loss`, `learning_rate` and `position`, then the metrics, what
-    `dovetail.summary` recorded, the predictions, and the parameters and buffers of the program.
+    A name is looked for among `loss`, `learning_rate`, `position` and `examples_per_sec` (since the
+    last time it was read), then the metrics, what `dovetail.summary` recorded, the predictions, and
+    the parameters and buffers of the program.
     Reading waits for the device; only what is asked for is computed.
 
     Args:
       hook: the name of whose it is, for messages.
       names: what to read; None: the loss, the learning rate, and every metric and scalar summary.
       tensors: whether a value may have more than one element.
+      clock: seconds, never going back.
     """
 
-    def __init__(self, hook: str, names: tuple[str, ...] | None, *, tensors: bool = False) -> None:
+    def __init__(
+        self,
+        hook: str,
+        names: tuple[str, ...] | None,
+        *,
+        tensors: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.hook = hook
         self.names = names
         self.tensors = tensors
         self._ops: Mapping[str, MetricOp] = {}
         self._metrics: MetricSet | None = None
         self._noted: set[str] = set()
+        self._clock = clock
+        self._since = clock(), 0
 
-    def begin(self) -> None:
+    def begin(self, run: Run) -> None:
         """Forget an earlier run."""
+        self._since = self._clock(), run.position
         self._ops, self._metrics = {}, None
         self._noted.clear()
 
@@ -62,6 +75,8 @@ class Values:
         named = {k: v for (kind, k), v in recorded.items() if kind != "text"}
         values = {**output.get("predictions", {}), **named, **metrics, **values}
         values["position"] = run.position
+        if "examples_per_sec" in self.names:
+            values["examples_per_sec"] = self._rate(run)
         found = {}
         for name in self.names:
             value = values.get(name)
@@ -84,6 +99,11 @@ class Values:
         self._metrics.reset()
         self._metrics.update({name: tensors[name] for name in wanted}, weight=run.count or 1)
         return self._metrics.compute()
+
+    def _rate(self, run: Run) -> float:
+        now, (then, position) = self._clock(), self._since
+        self._since = now, run.position
+        return (run.position - position) / max(now - then, 1e-9)
 
     def _is_asked(self, metric: str) -> bool:
         # A metric that gives a dict is laid out as "metric/key".
