@@ -79,7 +79,8 @@ def diagnose(program: Program, features: Any, labels: Any, step: int, parts: int
         return f"Where it came from could not be found out: {type(error).__name__}: {error}"
     past = program.global_step - (step - 1)
     if past:
-        text += f" (Found with the parameters {past} steps later: those of step {step} are gone.)"
+        later = f"{past} step{'s' if past != 1 else ''} later"
+        text += f" (Found with the parameters {later}: those of step {step} are gone.)"
     return text
 
 
