@@ -36,7 +36,7 @@ def test_model_dir_is_made_at_once_and_foreign_files_are_left_alone(
     foreign.write_text("mine")
     estimator.train(records, max_steps=1)
     assert foreign.read_text() == "mine"
-    kept = {"checkpoints", "provenance", "model.py"}
+    kept = {"checkpoints", "provenance", "model.py", "run.lock", "heartbeat.json"}
     names = {path.name for path in Path(estimator.model_dir).iterdir()}
     assert kept <= names
     assert all(name in kept or name.startswith("events.out") for name in names)

@@ -193,7 +193,7 @@ class Estimator:
                 hooks=taken_hooks,
                 listeners=taken_listeners,
                 live=live,
-                **({} if evaluations is None else {"evaluations": evaluations}),
+                evaluations=evaluations,
                 begun=lambda source, step: self._record(source, step, command or sys.argv, asked),
             )
         except BaseException:

@@ -12,18 +12,24 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dovetail.errors import DataError, NanLossError
+from dovetail.data.feed import Fed
+from dovetail.errors import NanLossError
 from dovetail.program.batches import cut
 from dovetail.program.program import Program
-from dovetail.program.randomness import kept_generators, seeded
-from dovetail.run import checkpoint, saving, signals
+from dovetail.run import diagnosis, lock, run_description, start
 from dovetail.run.batch_errors import explained
 from dovetail.run.config import RunConfig
-from dovetail.run.hooks import Hook, Hooks, Run, SavingListener, tell
+from dovetail.run.evaluations import Evaluations
+from dovetail.run.finite import FiniteChecks
+from dovetail.run.goodput import Goodput
+from dovetail.run.heartbeat import Heartbeat
+from dovetail.run.hooks import Hook, Hooks, Run, SavingListener
 from dovetail.run.inputs import Input
 from dovetail.run.loss_watch import LossWatch
-from dovetail.run.measures import measured, write_summaries
+from dovetail.run.observers import Observers, failure_told, failure_written
 from dovetail.run.progress import Progress
+from dovetail.run.run_record import RunRecord
+from dovetail.run.saver import Saver
 from dovetail.run.summaries import SummaryWriter
 
 
@@ -37,7 +43,8 @@ class Trained:
       position: examples consumed since the beginning of the run.
       loss: of the last step; nan if none was taken.
       checkpoint: the last one saved.
-      why: "max_steps", "input ended", "hook", "signal" or "nothing to do".
+      why: "max_steps", "input ended", "hook", "signal" or "nothing to do"; or the reason that a
+        hook gave.
     """
 
     step: int
@@ -58,6 +65,7 @@ def train(
     last_step: int | None = None,
     hooks: Sequence[Hook] = (),
     listeners: Sequence[SavingListener] = (),
+    evaluations: Evaluations | None = None,
     live: Path | None = None,
     begun: Callable[[Input, int], object] | None = None,
 ) -> Trained:
@@ -72,148 +80,189 @@ def train(
       last_step: the global step to end at. Without either: where the input ends.
       hooks: called at each step.
       listeners: told of each checkpoint.
+      evaluations: made after each save but that of step 0, of the state that is saved.
       live: the checkpoint whose state the program has already, so that it need not be read.
       begun: called once, with the input and the step gone on from, if there is a step to take.
 
     Raises:
       NanLossError: the loss is not finite; the last good checkpoint is kept.
       DataError: the input has no batch, or a batch is wrong.
+      ModelDirInUseError: another run writes to model_dir.
+      StorageError: the disk is full or fails; what was saved before is whole.
       KeyboardInterrupt, SystemExit: a signal came; the step was finished and its state saved.
     """
     progress = Progress(None if config.progress else False, every=config.log_step_count_steps)
-    newest = checkpoint.latest(model_dir)
-    restored = None
-    if newest is not None and newest != live:
-        restored = checkpoint.latest_good(model_dir, progress.note)
-        newest = restored.path if restored is not None else None
-    step, position = _standing(program, newest, restored)
-    if steps is not None:
-        last_step = step + steps
-    if last_step is not None and step >= last_step:
-        return Trained(step, 0, position, math.nan, newest, "nothing to do")
-    first_step = step
-    run, told = Run(program, model_dir, step, config), Hooks(hooks)
-    loss: Tensor = torch.tensor(math.nan)
-    saved_at, saved_time = -1, time.monotonic()
-    why = "input ended"
-
-    def save() -> None:
-        nonlocal newest, saved_at, saved_time
-        watch.check()
-        newest = saving.save(program, model_dir)
-        saved_at, saved_time = step, time.monotonic()
-        checkpoint.prune(model_dir, config.keep_checkpoint_max, current=newest)
-        tell(listeners, newest, step)
-
+    goodput, told = Goodput(), Hooks(hooks)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_failure_told(told, run, lambda: newest))
-        stack.enter_context(kept_generators())
-        stack.enter_context(_deterministic(config.deterministic))
-        stop = stack.enter_context(signals.noticed())
-        with seeded(program.seed):
-            source = open_source()
-            batches = stack.enter_context(contextlib.closing(source.batches(position)))
-            fed = next(batches, None)
-        if fed is None:
-            stop.take_effect()
-            if step == 0:
-                raise DataError(f"{source.name} gave no batch, so there is nothing to train on.")
+        stack.enter_context(lock.held(model_dir, progress.note))
+        at = start.standing(program, model_dir, live, progress.note)
+        step, position, newest = at.step, at.position, at.newest
+        if steps is not None:
+            last_step = step + steps
+        if last_step is not None and step >= last_step:
             return Trained(step, 0, position, math.nan, newest, "nothing to do")
-        if not program.built:
-            with explained("building the model", source, fed):
-                program.build(*cut(fed.features, fed.labels, config.parts)[0])
-        if restored is not None:
-            saving.restore(program, restored)
-        _note_what_is_not_exact(progress, program, source, step, restored)
-        watch = LossWatch(program.device, source.describe, on=config.finite_checks != "off")
-        program.before_update = watch.before_update
-        stack.callback(setattr, program, "before_update", None)
+        run = Run(program, model_dir, step, config, position, goodput=goodput, show=progress.note)
+        saver: Saver | None = None
+        stack.enter_context(failure_told(told, run, lambda: saver.newest if saver else newest))
+        heart = stack.enter_context(Heartbeat(model_dir, config.heartbeat_secs, note=progress.note))
+        heart.beat("starting", step, goodput=goodput)
+        stop = stack.enter_context(start.own_surroundings(config))
+        source, batches, fed = stack.enter_context(
+            start.first_batch(program, open_source, at, stop, progress.note)
+        )
+        if fed is None:
+            return Trained(step, 0, position, math.nan, newest, "nothing to do")
+        start.put_in_place(program, source, fed, at, config, progress.note)
+        record = RunRecord(program, source, config, model_dir, step=step, position=position)
+        for text in _not_as_it_was(program, source, at, record):
+            progress.note(text)
         if begun is not None:
             begun(source, step)
-        writer = stack.enter_context(SummaryWriter(model_dir, start_step=step))
+        record.begin()
+        run.writer = writer = stack.enter_context(SummaryWriter(model_dir, start_step=step))
+        stack.enter_context(failure_written(writer, run))
+        run_description.describe(writer, program, *cut(fed.features, fed.labels, config.parts)[0])
+        watch = LossWatch(program.device, source.describe, on=config.finite_checks == "loss")
+        checks = FiniteChecks(program) if config.finite_checks == "all" else None
+        if checks is not None:
+            stack.enter_context(checks)
+        saver = Saver(
+            program, model_dir, config, state=lambda: {start.INPUT: source.state(position)}
+        )
+        stack.enter_context(contextlib.closing(saver))
+        saver.newest = newest
         stack.callback(progress.close)
-        progress.start(step, _planned(source, fed.count, step, position, last_step))
+        look = Observers(
+            run,
+            hooks=told,
+            listeners=listeners,
+            progress=progress,
+            heart=heart,
+            goodput=goodput,
+            writer=writer,
+        )
+        saved_at, saved_time = -1 if newest is None else step, time.monotonic()
+        loss: Tensor = torch.tensor(math.nan)
+        why = "input ended"
+
+        def before_update(loss: Tensor) -> None:
+            saver.settle()
+            watch.before_update(loss)
+            if checks is not None:
+                checks.before_update(loss)
+
+        def save() -> None:
+            nonlocal saved_at, saved_time
+            watch.check()
+            goodput.switch("checkpoint")
+            take_note(
+                saver.wait()
+            )  # a save would wait for it, and may delete what is to be exported
+            saver.save(step)
+            saved_at, saved_time, run.saving = step, time.monotonic(), False
+            goodput.switch("hooks")
+
+        def evaluate() -> None:
+            if evaluations is not None and step > 0:
+                look.evaluating()
+                look.evaluated(evaluations.after_save(run, step))
+
+        def take_note(saved: Sequence[Path]) -> None:
+            nonlocal newest
+            newest = saver.newest
+            look.saved(saved)
+            if evaluations is not None:
+                for path in saved:
+                    evaluations.after_written(path)
+
+        program.before_update = before_update
+        stack.callback(setattr, program, "before_update", None)
         if step == 0 and newest is None:
             save()
-        told.begin(run)
-        rate_from, rate_examples = time.monotonic(), 0
-        while fed is not None:
-            told.before_step(run)
-            summary = (step + 1) % config.save_summary_steps == 0 or step == 0
+        look.begin(_planned(source, fed.count, step, position, last_step))
+        if evaluations is not None:
+            evaluations.interrupted = lambda: stop.signal is not None
+            look.evaluated(evaluations.begin(run))
+        if run.stopping:
+            why = run.why or "hook"
+        while fed is not None and not run.stopping:
+            look.before_step(fed.features, fed.labels, fed.count)
             watch.expect(step + 1, position, fed.count)
-            with explained(f"training step {step + 1}", source, fed):
+            summary = (step + 1) % config.save_summary_steps == 0 or step == 0
+            goodput.switch("step")
+            with _step_explained(step + 1, source, fed, program, config, model_dir):
                 output = program.train_step(
                     fed.features, fed.labels, parts=config.parts, summary=summary
                 )
+                loss = output["loss"]
+                watch.after_update(loss)
+            goodput.switch("hooks")
             step, position = step + 1, fed.position_after
-            run.step, program.position = step, position
-            loss = output["loss"]
-            watch.after_update(loss)
-            rate_examples += fed.count
-            if summary:
-                now = time.monotonic()
-                scalars = measured(program, output, loss, fed.count)
-                scalars["examples_per_sec"] = rate_examples / max(now - rate_from, 1e-9)
-                writer.scalars(scalars, step)
-                write_summaries(writer, output.get("summaries", {}), step)
-                rate_from, rate_examples = now, 0
-            progress.step(step, fed.count, loss)
-            told.after_step(run, output)
+            run.step, run.position, program.position = step, position, position
+            look.after_step(output, loss, summary=summary)
+            take_note(saver.saved())
             if last_step is not None and step >= last_step:
                 why = "max_steps"
                 break
             if run.stopping or stop.signal is not None:
-                why = "hook" if run.stopping else "signal"
+                why = run.why or "hook" if run.stopping else "signal"
                 break
-            if _save_due(config, step, saved_time):
+            if run.saving or _save_due(config, step, saved_time):
                 save()
+                evaluate()
+                if run.stopping:
+                    why = run.why or "hook"
+                    break
+            goodput.switch("data")
             try:
                 fed = next(batches, None)
             except BaseException:
                 if saved_at != step:
                     save()  # the input failed, the state is whole
+                    take_note(saver.wait())
                 raise
         if saved_at != step:
             save()
-        told.end(run)
-        progress.finish(step, loss)
+        if why != "signal":
+            evaluate()
+        goodput.switch("checkpoint")
+        take_note(saver.wait())
+        record.end(step, position, why, float(loss))
+        look.end(why, loss)
         stop.take_effect()
-    return Trained(step, step - first_step, position, float(loss), newest, why)
+    return Trained(step, step - at.step, position, float(loss), newest, why)
 
 
-def _standing(
-    program: Program, newest: Path | None, restored: checkpoint.Checkpoint | None
-) -> tuple[int, int]:
-    """Return the step and position that the run goes on from."""
-    if newest is None:
-        return 0, 0
-    if restored is None:
-        return program.global_step, program.position
-    return restored.step, int(restored.state.get("position") or 0)
+@contextlib.contextmanager
+def _step_explained(
+    number: int, source: Input, fed: Fed, program: Program, config: RunConfig, model_dir: Path
+) -> Iterator[None]:
+    """Say of an error in a step from which batch it came, and where what is not finite began."""
+    try:
+        with explained(f"training step {number}", source, fed):
+            yield
+    except NanLossError as error:
+        diagnosis.explain(
+            error,
+            program,
+            fed.features,
+            fed.labels,
+            step=number,
+            parts=config.parts,
+            model_dir=model_dir,
+        )
+        raise
 
 
-def _note_what_is_not_exact(
-    progress: Progress,
-    program: Program,
-    source: Input,
-    step: int,
-    restored: checkpoint.Checkpoint | None,
-) -> None:
+def _not_as_it_was(
+    program: Program, source: Input, at: start.Standing, record: RunRecord
+) -> Iterator[str]:
     """Say what keeps this run from being one that can be, or was, interrupted without a trace."""
-    if not source.positioned:
-        progress.note(
-            f"{source.name} can't be positioned: it starts from its beginning, not from where the "
-            f"run stood at step {step}. Train on records for an exact resume."
-            if step
-            else f"{source.name} can't be positioned: a run that is interrupted and started again "
-            "will take it from its beginning. Train on records for an exact resume."
-        )
-    seed = restored.state.get("seed") if restored is not None else None
-    if seed is not None and seed != program.seed:
-        progress.note(
-            f"The run was trained with seed {seed} up to step {step} and goes on with seed "
-            f"{program.seed}: the order of examples and all randomness are those of another run."
-        )
+    note = source.note(at.step, at.position)
+    if note is not None:
+        yield note
+    state = at.restored.state if at.restored is not None else None
+    yield from record.differences(state)
 
 
 def _planned(
@@ -231,30 +280,3 @@ def _save_due(config: RunConfig, step: int, saved_time: float) -> bool:
         return step % config.save_checkpoints_steps == 0
     assert config.save_checkpoints_secs is not None
     return time.monotonic() - saved_time >= config.save_checkpoints_secs
-
-
-@contextlib.contextmanager
-def _failure_told(told: Hooks, run: Run, newest: Callable[[], Path | None]) -> Iterator[None]:
-    """Tell the hooks of an error, and of a loss that is not finite say which state is kept."""
-    try:
-        yield
-    except Exception as error:
-        kept = newest()
-        if isinstance(error, NanLossError) and kept is not None:
-            error.args = (f"{error} The last good checkpoint is {kept}.",)
-        told.on_error(run, error)
-        raise
-
-
-@contextlib.contextmanager
-def _deterministic(wanted: bool) -> Iterator[None]:
-    if not wanted:
-        yield
-        return
-    before = torch.are_deterministic_algorithms_enabled()
-    only_warned = torch.is_deterministic_algorithms_warn_only_enabled()
-    torch.use_deterministic_algorithms(True)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before, warn_only=only_warned)
