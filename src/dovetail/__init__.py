@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from dovetail.definition.modes import ModeKeys as ModeKeys
     from dovetail.definition.spec import CSEstimatorSpec as CSEstimatorSpec
     from dovetail.definition.spec import EstimatorSpec as EstimatorSpec
+    from dovetail.program.building import build as build
     from dovetail.program.program import Program as Program
-    from dovetail.program.program import build as build
     from dovetail.run.config import RunConfig as RunConfig
     from dovetail.run.early_stopping import EarlyStopping as EarlyStopping
     from dovetail.run.early_stopping import stop_if_higher_hook as stop_if_higher_hook
@@ -65,7 +65,7 @@ _HOMES = {
     "RunConfig": "dovetail.run.config",
     "Schema": "dovetail.data.schema",
     "TrainSpec": "dovetail.run.specs",
-    "build": "dovetail.program.program",
+    "build": "dovetail.program.building",
     "get_global_step": "dovetail.definition.global_step",
     "load": "dovetail.definition.definition",
     "stop_if_higher_hook": "dovetail.run.early_stopping",

@@ -8,7 +8,8 @@ from typing import Any
 from dovetail.cli.show import plural, say, shape, size, table
 from dovetail.definition.definition import Definition, load
 from dovetail.definition.source import outline
-from dovetail.program.program import Program, build
+from dovetail.program.building import build
+from dovetail.program.program import Program
 from dovetail.run.provenance import plain
 from dovetail.run.resolve import leaves
 

@@ -31,7 +31,7 @@ def shown_values(
     resolved: Resolved, *, training: bool, verbose: bool
 ) -> tuple[list[tuple[str, str, str]], int]:
     """Return rows of name, value and origin, and how many values were left out."""
-    from dovetail.program.program import choose_device
+    from dovetail.program.devices import choose_device
 
     values, origins = resolved.values(), dict(resolved.origins)
     if training:

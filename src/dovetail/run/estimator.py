@@ -15,7 +15,7 @@ from dovetail.definition.definition import Definition, load
 from dovetail.definition.hparams import HParams
 from dovetail.definition.modes import ModeKeys
 from dovetail.errors import ParamsError
-from dovetail.program.program import choose_device
+from dovetail.program.devices import choose_device
 from dovetail.run import checkpoint, predict, provenance
 from dovetail.run.config import RunConfig
 from dovetail.run.evaluate import evaluate

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from dovetail.definition.modes import ModeKeys
 from dovetail.errors import CheckpointError
-from dovetail.program.program import Program, choose_device
+from dovetail.program.devices import choose_device
+from dovetail.program.program import Program
 from dovetail.run import checkpoint
 from dovetail.run.resolve import Resolved
 
