@@ -147,13 +147,13 @@ def encode(key: str, value: object, tensors: dict[str, torch.Tensor]) -> object:
     >>> encode("betas", (0.9, float("inf"), None), {})
     {'$tuple': [0.9, {'$float': 'inf'}, None]}
     """
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else {"$float": repr(float(value))}
     if isinstance(value, torch.Tensor):
         tensors[key] = value
         return {"$tensor": key}
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else {"$float": repr(float(value))}
-    if value is None or isinstance(value, (bool, int, str)):
-        return value
     if isinstance(value, (list, tuple)):
         items = [encode(f"{key}.{i}", item, tensors) for i, item in enumerate(value)]
         return {"$tuple": items} if isinstance(value, tuple) else items
@@ -199,12 +199,12 @@ def _identity(tensor: torch.Tensor) -> object:
 
 
 def _refuse_unknown(name: str, tensor: torch.Tensor) -> None:
-    dtype = str(tensor.dtype).removeprefix("torch.")
     if tensor.is_meta:
         fault = "is on the meta device and has no data; move it to a real device"
     elif tensor.layout != torch.strided:
         fault = f"is sparse ({tensor.layout}); make it dense with .to_dense()"
-    elif dtype not in DTYPES:
+    elif tensor.dtype not in DTYPES:
+        dtype = str(tensor.dtype).removeprefix("torch.")
         fault = f"has dtype {dtype}, which safetensors does not know; use another dtype"
     else:
         return

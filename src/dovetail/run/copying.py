@@ -9,10 +9,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
-_PIECE = 1 << 23  # bytes: a few milliseconds
+_PIECE = 1 << 21  # elements: a few milliseconds
+_SMALL = 1 << 14  # elements: torch copies fewer than this without other threads
+_TOGETHER = 256
 _SAME_SIZE = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
-Piece = tuple[np.ndarray, np.ndarray] | tuple[torch.Tensor, torch.Tensor]
+Arrays = tuple[np.ndarray, np.ndarray]
+Tensors = tuple[list[torch.Tensor], list[torch.Tensor]]
 
 
 class Copying:
@@ -36,7 +39,7 @@ class Copying:
         watched: Mapping[str, torch.Tensor],
     ) -> None:
         self._watched = [(name, tensor, tensor._version) for name, tensor in watched.items()]
-        self._pieces: deque[Piece] = deque()
+        self._pieces: deque[Arrays | Tensors] = deque()
         self._done = threading.Event()
         self._lock = threading.Lock()
         self._changed: list[str] | None = None
@@ -45,8 +48,18 @@ class Copying:
         self._device: torch.device | None = None
         self._failed = False
         self._originals = pairs  # kept alive while a device reads them
+        small: Tensors = ([], [])
         for buffer, tensor in pairs:
-            self._add(buffer, tensor)
+            if tensor.numel() > _SMALL or tensor.device.type != "cpu":
+                self._add(buffer, tensor)
+                continue
+            small[0].append(buffer)
+            small[1].append(tensor)
+            if len(small[0]) == _TOGETHER:
+                self._pieces.append(small)
+                small = ([], [])
+        if small[0]:
+            self._pieces.append(small)
         self._left = len(self._pieces)
         if not self._left:
             self._done.set()
@@ -87,18 +100,17 @@ class Copying:
                 self._stream.wait_stream(torch.cuda.current_stream(tensor.device))
                 self._copied = torch.cuda.Event()
                 self._device = tensor.device
-            self._pieces.append((buffer, tensor))
+            self._pieces.append(([buffer], [tensor]))
         elif tensor.device.type != "cpu" or tensor.is_conj() or tensor.is_neg():
             buffer.copy_(tensor)
-        elif tensor.numel():
+        else:
             to, source = _array(buffer), _array(tensor)
             if not tensor.is_contiguous():
                 self._pieces.append((to, source))
                 return
             to, source = to.reshape(-1), source.reshape(-1)
-            step = _PIECE // tensor.element_size()
             self._pieces.extend(
-                (to[at : at + step], source[at : at + step]) for at in range(0, len(to), step)
+                (to[at : at + _PIECE], source[at : at + _PIECE]) for at in range(0, len(to), _PIECE)
             )
 
     def _take(self) -> None:
@@ -108,12 +120,16 @@ class Copying:
                     to, source = self._pieces.popleft()
                 except IndexError:  # the other one took the last
                     return
-                if isinstance(to, torch.Tensor):
-                    assert isinstance(source, torch.Tensor)
-                    with torch.cuda.stream(self._stream):
-                        to.copy_(source, non_blocking=True)
-                else:
+                if isinstance(to, np.ndarray):
+                    assert isinstance(source, np.ndarray)
                     np.copyto(to, source)
+                else:
+                    assert isinstance(source, list)
+                    with torch.cuda.stream(self._stream):  # nothing where it is None
+                        # It has no public name.
+                        torch._foreach_copy_(  # pyright: ignore[reportPrivateImportUsage]
+                            to, source, non_blocking=True
+                        )
                 self._took()
         except BaseException:
             self._failed = True

@@ -47,13 +47,20 @@ def optimizer_state(
     ('SGD', 0.5)
     """
     flat: dict[str, object] = {_CLASS: type(optimizer).__qualname__}
+    plain: dict[int, list[tuple[str, object]]] = {}  # of each group, looked at once
     for name, parameter, group in _named(network, optimizer):
         # optimizer.state is a defaultdict: get() leaves it as it is.
         for key, entry in optimizer.state.get(parameter, {}).items():
             flat[f"state.{name}.{key}"] = entry
-        for key, setting in group.items():
-            if key not in _NOT_SETTINGS and _is_plain(setting):
-                flat[f"param_groups.{name}.{key}"] = setting
+        settings = plain.get(id(group))
+        if settings is None:
+            settings = plain[id(group)] = [
+                (key, setting)
+                for key, setting in group.items()
+                if key not in _NOT_SETTINGS and _is_plain(setting)
+            ]
+        for key, setting in settings:
+            flat[f"param_groups.{name}.{key}"] = setting
     return flat
 
 
