@@ -36,14 +36,23 @@ class Unread:
 
 def test_it_is_written_when_it_is_due_and_at_a_new_state(tmp_path, clock):
     heartbeat = Heartbeat(tmp_path, 10, clock=clock)
-    heartbeat.beat("starting", 0)
     written = []
-    for second in range(1, 31):
+    for second in range(61):
         clock.now = float(second)
-        state = "evaluating" if second == 15 else "training"
+        state = "evaluating" if second == 45 else "training"
         heartbeat.beat(state, second)
         written.append(read(tmp_path)["step"])
-    assert sorted(set(written)) == [1, 11, 15, 16, 26]
+    assert sorted(set(written)) == [0, 1, 2, 4, 8, 16, 26, 36, 45, 46, 56]
+
+
+def test_a_learning_rate_is_asked_for_only_when_it_is_written(tmp_path, clock):
+    asked = []
+    heartbeat = Heartbeat(tmp_path, 10, clock=clock)
+    clock.now = 100.0
+    for step in range(100):
+        heartbeat.beat("training", step, learning_rate=lambda: asked.append(1) or 0.25)
+    assert len(asked) == 1
+    assert read(tmp_path)["learning_rate"] == 0.25
 
 
 def test_a_loss_is_read_only_when_it_is_written(tmp_path, clock):

@@ -52,7 +52,8 @@ class Heartbeat:
 
     Args:
       model_dir: where `heartbeat.json` is written; it must be there.
-      every_secs: how often; 0: never, and every method does nothing.
+      every_secs: how often, and oftener in the first seconds; 0: never, and every method does
+        nothing.
       note: is told, once, that it can't be written.
       clock: seconds, never going back, by which it is due.
       time_of_day: seconds since 1970, which is written.
@@ -84,11 +85,12 @@ class Heartbeat:
         self._time_of_day = time_of_day
         self._closed = every_secs <= 0
         self._due = math.inf if self._closed else -math.inf
+        self._begun = clock()
         self._state = ""
         self._step: int | None = None
         self._position: int | None = None
         self._loss: SupportsFloat | None = None
-        self._learning_rate: float | None = None
+        self._learning_rate: float | Callable[[], float] | None = None
         self._goodput: Goodput | None = None
         self._failed = False
         self._seen: list[tuple[float, int, int | None]] = []
@@ -108,7 +110,7 @@ class Heartbeat:
         *,
         loss: SupportsFloat | None = None,
         position: int | None = None,
-        learning_rate: float | None = None,
+        learning_rate: float | Callable[[], float] | None = None,
         last_step: int | None = None,
         goodput: Goodput | None = None,
     ) -> None:
@@ -123,7 +125,7 @@ class Heartbeat:
           loss: of the last step; a tensor is read only when it is written, which on an
             accelerator waits for the step.
           position: how many examples are used.
-          learning_rate: of the last step.
+          learning_rate: of the last step, or a function that gives it, asked when it is written.
           last_step: the step at which the run will end, once that is known.
           goodput: where the time goes; it is asked whenever something is written.
         """
@@ -131,6 +133,7 @@ class Heartbeat:
         if loss is not None:
             self._loss = loss
             self._position = position
+        if learning_rate is not None:
             self._learning_rate = learning_rate
         if last_step is not None:
             self._said["last_step"] = last_step
@@ -189,7 +192,7 @@ class Heartbeat:
     def _measure(self, now: float, step: int, position: int | None) -> None:
         """Take the rate since some heartbeats ago; those at once after another are left out."""
         seen = self._seen
-        if seen and now - seen[-1][0] < self.every_secs / 2:
+        if seen and now - seen[-1][0] < self._every(now) / 2:
             return
         if seen and now > seen[0][0] and step > seen[0][1]:
             then, old_step, old_position = seen[0]
@@ -199,17 +202,23 @@ class Heartbeat:
         seen.append((now, step, position))
         del seen[:-_WINDOW]
 
+    def _every(self, now: float) -> float:
+        """After 1, 2, 4, 8 seconds at first, so that a run that has just begun can be looked at."""
+        return min(self.every_secs, max(1.0, now - self._begun))
+
     def _write(self, state: str) -> None:
         said = self._said
         said["state"] = state
         said["step"] = self._step
         self._read_loss()
         said["position"] = self._position
-        said["learning_rate"] = self._learning_rate
+        rate = self._learning_rate
+        said["learning_rate"] = rate() if callable(rate) else rate
         if self._goodput is not None:
             said["goodput"] = self._goodput.totals()
         said["time"] = self._time_of_day()
-        self._due = self._clock() + self.every_secs  # after the loss: reading it may have waited
+        now = self._clock()  # after the loss: reading it may have waited
+        self._due = now + self._every(now)
         aside = self.path.with_name(f".{FILE}.{said['process']['pid']}.part")
         try:
             aside.write_text(json.dumps(_finite(said), allow_nan=False), encoding="utf-8")
