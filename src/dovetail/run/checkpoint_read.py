@@ -59,15 +59,30 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
     saved = content["optimizer"]
     optimizer = unpack(loaded[files.OPTIMIZER], saved["names"], saved["aliases"], saved["strides"])
     values = {key: decode(value, optimizer) for key, value in saved["values"].items()}
-    state = {**content["state"], **{k: content[k] for k in files.LIFTED if k in content}}
     nested = _tensors_inside(saved["values"])
     return Checkpoint(
         path=path,
         step=content["step"],
         model=unpack(loaded[files.MODEL], **content["model"]),
         optimizer={**{k: t for k, t in optimizer.items() if k not in nested}, **values},
-        state={key: decode(value, {}) for key, value in state.items()},
+        state=_state(content),
     )
+
+
+def state(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return what was saved beside the tensors; only `state.json` is read.
+
+    Raises:
+      CheckpointError: as `load`.
+
+    Example:
+
+    >>> import tempfile
+    >>> from dovetail.run.checkpoint import save
+    >>> state(save(tempfile.mkdtemp(), 7, {}, {}, {"position": 56}))
+    {'position': 56}
+    """
+    return _state(_read_state(Path(path)))
 
 
 def names(path: str | os.PathLike[str]) -> list[str]:
@@ -187,6 +202,11 @@ def _read_state(path: Path) -> dict[str, Any]:
             f"reads up to {files.FORMAT}): install a newer version."
         )
     return content
+
+
+def _state(content: dict[str, Any]) -> dict[str, Any]:
+    plain = {**content["state"], **{k: content[k] for k in files.LIFTED if k in content}}
+    return {key: decode(value, {}) for key, value in plain.items()}
 
 
 def _tensors_inside(values: object) -> set[str]:

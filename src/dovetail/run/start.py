@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -14,7 +15,7 @@ from dovetail.errors import DataError
 from dovetail.program.batches import cut
 from dovetail.program.program import Program
 from dovetail.program.randomness import kept_generators, seeded
-from dovetail.run import checkpoint, saving, signals, warm_starting
+from dovetail.run import checkpoint, checkpoint_read, saving, signals, warm_starting
 from dovetail.run.batch_errors import explained
 from dovetail.run.checkpoint import Checkpoint
 from dovetail.run.config import RunConfig
@@ -84,7 +85,7 @@ def first_batch(
             source = open_source()
             batches = source.batches(
                 at.position,
-                state=at.restored.state.get(INPUT) if at.restored is not None else None,
+                state=_state_of_input(at),
                 say=note,
                 stopped=lambda: stop.signal is not None,
             )
@@ -95,6 +96,13 @@ def first_batch(
             if at.step == 0:
                 raise DataError(f"{source.name} gave no batch, so there is nothing to train on.")
         yield source, batches, fed
+
+
+def _state_of_input(at: Standing) -> dict[str, Any] | None:
+    if at.restored is not None:
+        return at.restored.state.get(INPUT)
+    # The program has its state already; the input, which is opened anew, has not.
+    return checkpoint_read.state(at.newest).get(INPUT) if at.newest is not None else None
 
 
 def put_in_place(
