@@ -15,7 +15,7 @@ import pytest
 from dovetail.data.record_writer import RecordWriter
 from dovetail.data.records import Records
 from dovetail.definition.modes import ModeKeys
-from dovetail.program.program import build
+from dovetail.program.building import build
 from dovetail.run import fingerprint
 from dovetail.run.estimator import Estimator
 from dovetail.run.inputs import open_input

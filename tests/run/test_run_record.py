@@ -18,7 +18,7 @@ from dovetail.data.records import Records
 from dovetail.definition.definition import load
 from dovetail.definition.modes import ModeKeys
 from dovetail.errors import DovetailError
-from dovetail.program.program import build
+from dovetail.program.building import build
 from dovetail.run import hardware, provenance
 from dovetail.run.config import RunConfig
 from dovetail.run.data_manifest import manifest
