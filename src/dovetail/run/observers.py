@@ -54,6 +54,9 @@ class Observers:
         self._writer = writer
         self._rate_from, self._rate_examples = time.monotonic(), 0
 
+    def _learning_rate(self) -> float:
+        return self._run.program.learning_rate
+
     def begin(self, steps_to: int | None) -> None:
         """The first step comes.
 
@@ -85,7 +88,13 @@ class Observers:
         if summary:
             self._summarize(output, loss)
         self._progress.step(run.step, run.count, loss)
-        self._heart.beat("training", run.step, loss=loss, position=run.position)
+        self._heart.beat(
+            "training",
+            run.step,
+            loss=loss,
+            position=run.position,
+            learning_rate=self._learning_rate,
+        )
         self._hooks.after_step(run, output)
 
     def saved(self, paths: Sequence[Path]) -> None:

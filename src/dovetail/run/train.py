@@ -119,7 +119,9 @@ def train(
         if begun is not None:
             begun(source, step)
         record.begin()
-        run.writer = writer = stack.enter_context(SummaryWriter(model_dir, start_step=step))
+        run.writer = writer = stack.enter_context(
+            SummaryWriter(model_dir, start_step=step, note=progress.note)
+        )
         stack.enter_context(failure_written(writer, run))
         run_description.describe(writer, program, *cut(fed.features, fed.labels, config.parts)[0])
         watch = LossWatch(program.device, source.describe, on=config.finite_checks == "loss")
@@ -127,7 +129,10 @@ def train(
         if checks is not None:
             stack.enter_context(checks)
         saver = Saver(
-            program, model_dir, config, state=lambda: {start.INPUT: source.state(position)}
+            program,
+            model_dir,
+            config,
+            state=lambda: {start.INPUT: source.state(position), start.DUE: due},
         )
         stack.enter_context(contextlib.closing(saver))
         saver.newest = newest
@@ -155,9 +160,7 @@ def train(
             nonlocal saved_at, saved_time
             watch.check()
             goodput.switch("checkpoint")
-            take_note(
-                saver.wait()
-            )  # a save would wait for it, and may delete what is to be exported
+            take_note(saver.wait())  # before this save deletes what is to be exported
             saver.save(step)
             saved_at, saved_time, run.saving = step, time.monotonic(), False
             goodput.switch("hooks")
@@ -182,7 +185,7 @@ def train(
         look.begin(_planned(source, fed.count, step, position, last_step))
         if evaluations is not None:
             evaluations.interrupted = lambda: stop.signal is not None
-            look.evaluated(evaluations.begin(run))
+            look.evaluated(evaluations.begin(run, made_up=at.due))
         if run.stopping:
             why = run.why or "hook"
         while fed is not None and not run.stopping:
@@ -210,18 +213,20 @@ def train(
             if run.saving or _save_due(config, step, saved_time):
                 save()
                 evaluate()
-                if run.stopping:
-                    why = run.why or "hook"
+                if run.stopping or stop.signal is not None:
+                    why = run.why or "hook" if run.stopping else "signal"
                     break
             goodput.switch("data")
             try:
                 fed = next(batches, None)
             except BaseException:
                 if saved_at != step:
+                    due = False
                     save()  # the input failed, the state is whole
                     take_note(saver.wait())
                 raise
         if saved_at != step:
+            due = why != "signal"
             save()
         if why != "signal":
             evaluate()
