@@ -36,8 +36,11 @@ check: $(READY)
 
 bench: $(READY) $(RIVALS)
 	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/saving.py
+	$(BIN)/python benchmarks/steady_memory.py
 	.bench/bin/python benchmarks/records.py
 	.bench/bin/python benchmarks/overhead.py
+	.bench/bin/python benchmarks/loop_cost.py
 
 # What Dovetail is measured against is in an environment of its own.
 $(RIVALS): benchmarks/rivals/requirements.txt pyproject.toml

@@ -60,14 +60,14 @@ def _read(place: Path) -> None:
     feed = iter(RecordFeed(records, 64))
     for number, _ in enumerate(feed):
         if number % 50 == 49:
-            peak = max(peak, _anonymous())
+            peak = max(peak, anonymous())
         if number == batches:
             break
     feed.close()
     print(json.dumps({"batches": batches, "anonymous_mib": round(peak / 2**20, 1)}))
 
 
-def _anonymous() -> int:
+def anonymous() -> int:
     """Return the bytes of anonymous memory of this process that are in RAM (Linux)."""
     for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
         if line.startswith("RssAnon"):
