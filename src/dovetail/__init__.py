@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from dovetail.run.specs import EvalSpec as EvalSpec
     from dovetail.run.specs import TrainSpec as TrainSpec
     from dovetail.run.train_and_evaluate import train_and_evaluate as train_and_evaluate
+    from dovetail.run.warm_start import WarmStart as WarmStart
 
 # name -> the module that holds it; a value without an attribute part is the module itself.
 _HOMES = {
@@ -65,6 +66,7 @@ _HOMES = {
     "RunConfig": "dovetail.run.config",
     "Schema": "dovetail.data.schema",
     "TrainSpec": "dovetail.run.specs",
+    "WarmStart": "dovetail.run.warm_start",
     "build": "dovetail.program.building",
     "get_global_step": "dovetail.definition.global_step",
     "load": "dovetail.definition.definition",
