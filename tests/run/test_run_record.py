@@ -22,6 +22,7 @@ from dovetail.program.building import build
 from dovetail.run import hardware, provenance
 from dovetail.run.config import RunConfig
 from dovetail.run.data_manifest import manifest
+from dovetail.run.hooks import Hook, Run
 from dovetail.run.inputs import open_input
 from dovetail.run.run_record import RunRecord
 
@@ -126,3 +127,57 @@ def test_the_machine_and_torch_s_settings_are_recorded():
         assert hardware.determinism() == {**before, "deterministic_algorithms": True}
     finally:
         torch.use_deterministic_algorithms(False)
+
+
+def test_an_error_is_recorded_as_the_end_without_sums(run_record: Any):
+    model_dir, record = run_record()
+    record.begin()
+    with (
+        pytest.raises(ValueError, match="no"),
+        record.error_noted(Run(record.program, model_dir, 2)),
+    ):
+        raise ValueError("no\nmore")
+    ended = provenance.read(model_dir)[0]["ended"]
+    assert (ended["why"], ended["step"], "tensors" in ended) == ("ValueError: no", 2, False)
+
+
+def test_an_error_after_the_end_changes_nothing(run_record: Any):
+    model_dir, record = run_record()
+    record.begin()
+    record.end(2, 16, "signal", 0.5)
+    with pytest.raises(SystemExit), record.error_noted(Run(record.program, model_dir)):
+        raise SystemExit(143)
+    assert provenance.read(model_dir)[0]["ended"]["why"] == "signal"
+
+
+def test_training_records_its_end_its_errors_and_its_fingerprint(
+    make: Callable[..., Any], records: Path, state_of: Any
+):
+    class Fails(Hook):
+        def after_step(self, run: Run, output: dict[str, Any]) -> None:
+            if run.step == 3:
+                raise RuntimeError("at three")
+
+    estimator = make(save_checkpoints_steps=2)
+    with pytest.raises(RuntimeError, match="at three"):
+        estimator.train(records, max_steps=5, hooks=[Fails()])
+    make().train(records, max_steps=5)
+    first, second = provenance.read(estimator.model_dir)
+    assert (first["ended"]["step"], second["ended"]["step"]) == (3, 5)
+    assert first["ended"]["why"] == "RuntimeError: at three"
+    assert second["fingerprint"]["from"]["step"] == 2
+    assert second["ended"]["why"] == "max_steps"
+    kept = state_of(estimator).state["fingerprint"]
+    assert kept == {k: v for k, v in second["fingerprint"].items() if k != "from"}
+
+
+def test_a_resumed_run_says_what_is_not_as_it_was(
+    make: Callable[..., Any], records: Path, capsys: pytest.CaptureFixture[str]
+):
+    make().train(records, max_steps=2)
+    make().train(records, max_steps=3)
+    assert " was " not in capsys.readouterr().err
+    make(seed=3, params={"batch_size": 4}).train(records, max_steps=4)
+    said = capsys.readouterr().err
+    assert "seed was 0 and is 3: the order of examples and all randomness are" in said
+    assert "batch_size was 8 and is 4: " in said

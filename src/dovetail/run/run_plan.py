@@ -98,8 +98,9 @@ def _line(records: Sequence[Mapping[str, Any]], model_dir: Any) -> list[Mapping[
 def _end(last: Mapping[str, Any], later: Sequence[Mapping[str, Any]], model_dir: Any) -> int:
     """Return the step that a record's run came to, as far as that was kept."""
     begin = _stands(last)["step"]
-    if "ended" in last and last["ended"].get("step", 0) > begin:
-        return int(last["ended"]["step"])
+    ended = last.get("ended", {})
+    if "tensors" in ended and ended["step"] > begin:  # else an error ended it, unsaved
+        return int(ended["step"])
     if later:
         end = int(later[0].get("fingerprint", {}).get("from", {}).get("step", 0))
     else:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from dovetail.errors import DovetailError
 from dovetail.program.program import Program
 from dovetail.run import fingerprint, provenance, tensor_sums
 from dovetail.run.config import RunConfig
+from dovetail.run.hooks import Run
 from dovetail.run.inputs import Input
+
+FINGERPRINT = "fingerprint"
+"""Its name in a checkpoint's state."""
 
 
 class RunRecord:
@@ -44,6 +51,7 @@ class RunRecord:
         self.stands = {"step": step, "position": position}
         self.fingerprint: dict[str, Any] = fingerprint.take(program, source, config)
         self._folder: Path | None = None
+        self._ended = False
 
     def differences(self, state: Mapping[str, Any] | None = None) -> list[str]:
         """Say how the run differs from what it was: a line for each thing; none for a new run.
@@ -78,6 +86,7 @@ class RunRecord:
         """
         if self._folder is None:
             return
+        self._ended = True
         ended: dict[str, Any] = {
             "time": datetime.now(UTC).isoformat(timespec="seconds"),
             "step": step,
@@ -89,3 +98,19 @@ class RunRecord:
             summed = tensor_sums.sums(self.program.state())
             ended |= {"model_sha256": tensor_sums.total(summed), "tensors": summed}
         provenance.add(self._folder, "ended", ended)
+
+    @contextlib.contextmanager
+    def error_noted(self, run: Run) -> Iterator[None]:
+        """Add as the end what ends the `with` block by an error, if there was no other end.
+
+        Args:
+          run: says where it stands then.
+        """
+        try:
+            yield
+        except BaseException as error:
+            if not self._ended:
+                said = f"{type(error).__name__}: {error}".splitlines()[0]
+                with contextlib.suppress(DovetailError):  # the disk may be what failed
+                    self.end(run.step, run.position, said, math.nan, whole=False)
+            raise
