@@ -28,7 +28,7 @@ from dovetail.run.inputs import Input
 from dovetail.run.loss_watch import LossWatch
 from dovetail.run.observers import Observers, failure_told, failure_written
 from dovetail.run.progress import Progress
-from dovetail.run.run_record import RunRecord
+from dovetail.run.run_record import FINGERPRINT, RunRecord
 from dovetail.run.saver import Saver
 from dovetail.run.summaries import SummaryWriter
 
@@ -119,6 +119,7 @@ def train(
         if begun is not None:
             begun(source, step)
         record.begin()
+        stack.enter_context(record.error_noted(run))
         run.writer = writer = stack.enter_context(
             SummaryWriter(model_dir, start_step=step, note=progress.note)
         )
@@ -132,7 +133,11 @@ def train(
             program,
             model_dir,
             config,
-            state=lambda: {start.INPUT: source.state(position), start.DUE: due},
+            state=lambda: {
+                start.INPUT: source.state(position),
+                start.DUE: due,
+                FINGERPRINT: record.fingerprint,
+            },
         )
         stack.enter_context(contextlib.closing(saver))
         saver.newest = newest
@@ -147,6 +152,7 @@ def train(
             writer=writer,
         )
         saved_at, saved_time = -1 if newest is None else step, time.monotonic()
+        due = True
         loss: Tensor = torch.tensor(math.nan)
         why = "input ended"
 
