@@ -70,11 +70,16 @@ class Evaluations:
         """What each exporter exported last, in the order of the specs."""
         return list(self._exported.values())
 
-    def begin(self, run: Run) -> list[tuple[str, Metrics]]:
+    def begin(self, run: Run, *, made_up: bool = True) -> list[tuple[str, Metrics]]:
         """Drop what the event logs hold of steps to come, and make up for what was missed.
 
         A run that was killed between a checkpoint and its evaluation, or between that and the
         exports, is resumed from the checkpoint: what is missing is done now.
+
+        Args:
+          run: where it stands.
+          made_up: whether to make missing evaluations; not where the checkpoint was saved only
+            because a signal ended the run, since a run that goes through has none there.
 
         Returns:
           (name, metrics) of each evaluation that was missed.
@@ -88,7 +93,7 @@ class Evaluations:
             known = self._logs[spec.folder].at(run.step)
             if known:
                 self._remember(run.step, spec, {**known, "global_step": run.step})
-            else:
+            elif made_up:
                 missed.append(spec)
         results = self._evaluate(run, missed)
         for path in checkpoint.listed(self._model_dir):
@@ -108,12 +113,8 @@ class Evaluations:
             return []
         return self._evaluate(run, [spec for spec in self.specs if (spec.name or "") not in done])
 
-    def after_written(self, path: Path, metrics: object = None) -> list[Path]:
-        """Export a checkpoint that is whole on disk, as its evaluations say.
-
-        Args:
-          path: of the checkpoint.
-          metrics: not needed: what was evaluated at its step is known here.
+    def after_written(self, path: Path) -> list[Path]:
+        """Export the checkpoint at `path`, which is whole on disk, as its evaluations say.
 
         Returns:
           The exports that were made.

@@ -21,7 +21,9 @@ from dovetail.run.checkpoint import Checkpoint
 from dovetail.run.config import RunConfig
 from dovetail.run.inputs import Input
 
-INPUT = "input"  # in a checkpoint's state: what the input needs to go on from there
+# In a checkpoint's state: what the input needs to go on from there; and whether the checkpoint was
+# due, or saved only because something ended the run: such a one is not evaluated.
+INPUT, DUE = "input", "due"
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,11 @@ class Standing:
     position: int
     newest: Path | None
     restored: Checkpoint | None
+
+    @property
+    def due(self) -> bool:
+        """Whether its evaluations, if they are missing, were missed by a run that was killed."""
+        return self.restored is not None and bool(self.restored.state.get(DUE, True))
 
 
 def standing(
