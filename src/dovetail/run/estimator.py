@@ -305,8 +305,8 @@ class Estimator:
         self._held.give_back(lent)
 
     def latest_checkpoint(self) -> str | None:
-        """Return the path of the newest checkpoint, or None."""
-        newest = checkpoint.latest(self.model_dir)
+        """Return the path of the newest checkpoint that is not damaged, or None."""
+        newest = checkpoint.latest_good_path(self.model_dir)
         return str(newest) if newest is not None else None
 
     def eval_dir(self, name: str | None = None) -> str:
@@ -315,11 +315,12 @@ class Estimator:
 
     def get_variable_names(self) -> list[str]:
         """Return the names of all values in the newest checkpoint."""
-        return checkpoint.names(newest_of(self.model_dir))
+        return checkpoint.names(self.latest_checkpoint() or newest_of(self.model_dir))
 
     def get_variable_value(self, name: str) -> np.ndarray:
         """Return one value of the newest checkpoint as an array."""
-        return predict.as_array(checkpoint.value(newest_of(self.model_dir), name))
+        newest = self.latest_checkpoint() or newest_of(self.model_dir)
+        return predict.as_array(checkpoint.value(newest, name))
 
     def open_input(
         self,
