@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import dovetail
 from dovetail import layers, optimizers
@@ -216,3 +217,31 @@ def test_before_update_sees_the_unscaled_loss():
     output = program.train_step(X, Y)
     assert seen == [float(output["loss"])]
     assert seen[0] < 100
+
+
+class Waits(TorchDispatchMode):
+    """Counts what would wait for an accelerator: numbers that Python reads."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += func is torch.ops.aten._local_scalar_dense.default
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(("precision", "expected"), [("fp32", 0), ("bf16", 0), ("fp16", 1)])
+def test_a_step_reads_no_number_but_for_the_one_that_the_scaler_must(precision, expected):
+    def plain(features, labels, mode):
+        output = two_layers(features)
+        loss = F.mse_loss(output.float(), labels)
+        op = optimizers.Momentum(0.1, clip_norm=CLIP).minimize(loss)
+        return dovetail.EstimatorSpec(mode, output, loss, op)
+
+    program = built(precision, plain, ema_decay=0.9, freeze=["body.bias"], recompute=["body"])
+    for x, y in batches(3):
+        program.train_step(x, y, parts=2)
+    with Waits() as waits:
+        program.train_step(X, Y, parts=2, summary=False)
+    assert waits.count == expected
