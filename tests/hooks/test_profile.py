@@ -26,8 +26,15 @@ def test_the_trace_of_the_active_steps_and_the_table_are_written(train):
 
 
 def test_only_the_active_steps_are_in_the_trace(train):
-    train(hooks.Profile(wait=0, warmup=2, active=1), steps=6, name="one")
-    train(hooks.Profile(wait=0, warmup=2, active=3), steps=6, name="three")
+    def forwards(name, last):
+        trace = done.folder / f"profile/trace_3_{last}.json"
+        events = json.loads(trace.read_text())["traceEvents"]
+        return sum(event.get("name") == "aten::addmm" for event in events)
+
+    done = train(hooks.Profile(wait=0, warmup=2, active=1), steps=6, name="one")
+    once = forwards("one", 3)
+    done = train(hooks.Profile(wait=0, warmup=2, active=3), steps=6, name="three")
+    assert forwards("three", 5) == 3 * once > 0
 
 
 def test_several_traces_are_taken(train):
@@ -50,6 +57,14 @@ def test_a_run_that_fails_leaves_no_profiler_running(train):
         train(hooks.Profile(wait=0, warmup=1, active=9), hooks.StopWhen(fails, every_secs=1e-9))
     done = train(hooks.Profile(wait=0, warmup=1, active=1), name="next")
     assert (done.folder / "profile/trace_2_2.json").exists()
+
+
+def test_a_trace_that_can_not_be_written_ends_no_training(train, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "profile").write_text("a file in the way")
+    done = train(hooks.Profile(wait=0, warmup=1, active=1), steps=4)
+    assert len(done.steps) == 4
+    assert "the trace can't be written" in done.lines[0]
 
 
 def test_no_warmup_is_refused():

@@ -165,6 +165,46 @@ def test_a_log_in_a_folder_that_can_not_be_made_is_an_error_that_names_it(train,
         train(hooks.CsvLog(tmp_path / "file" / "log.csv"))
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_disk_that_is_full_for_a_while_loses_no_row(train, kind, monkeypatch):
+    class Full(dovetail.Hook):
+        """Lets half a row through, from step 3 to 5."""
+
+        def after_step(self, run, output):
+            monkeypatch.setattr(Path, "open", halved if 3 <= run.step <= 5 else open_path)
+
+        def end(self, run):
+            monkeypatch.setattr(Path, "open", open_path)
+
+    open_path = Path.open
+
+    def halved(self, mode="r", *args, **given):
+        file = open_path(self, mode, *args, **given)
+        if self.name != hook.path.name or "a" not in mode:
+            return file
+
+        class Half:
+            tell, truncate = file.tell, file.truncate
+
+            def __enter__(self):
+                return self
+
+            def __exit__(self, *error):
+                file.close()
+
+            def write(self, content):
+                return file.write(content[: len(content) // 2])
+
+        return Half()
+
+    hook = kind(names="loss", every_steps=1)
+    done = train(Full(), hook, steps=8)
+    assert [row["step"] for row in rows(done.folder / hook.path)] == list(range(1, 9))
+    [note] = done.lines
+    assert "No space left on device" in note
+    assert "The run goes on" in note
+
+
 def test_a_tensor_is_refused_with_what_to_do(train):
     with pytest.raises(ParamsError, match=r"'y' has shape \[8, 1\]; .*summary\.scalar\('y_mean'"):
         train(hooks.CsvLog(names="y"))

@@ -219,6 +219,15 @@ def test_a_run_that_a_signal_ends_is_not_called_finished(train, mlflow, wandb):
     assert (run.exit_code, run.preempted) == (1, True)
 
 
+def test_a_run_that_begins_anew_says_that_its_steps_are_there_already(train, mlflow):
+    with pytest.raises(ZeroDivisionError):
+        train(hooks.MLflowLog(names="loss", every_steps=1), FailAt(4))
+    done = train(hooks.MLflowLog(names="loss", every_steps=1), steps=6)
+    assert "steps up to 4 are in MLflow already, as run 'run0'" in done.lines[0]
+    [run] = mlflow.runs.values()
+    assert [step for step, _ in run.metrics["loss"]] == [1, 2, 3, 4, 5, 6]
+
+
 def test_a_param_that_changed_becomes_a_tag(train, mlflow):
     train(hooks.MLflowLog(), steps=2)
     train(hooks.MLflowLog(), steps=2, hole=0.25)

@@ -33,7 +33,7 @@ class CsvLog(Hook):
     Raises:
       ParamsError: an argument is out of range; at the first row, a name that is not there.
       DataError: the file at path is no log of this run.
-      StorageError: the file can't be written.
+      StorageError: at the begin, the file can't be read; one that can't be written later is noted.
 
     Example:
       >>> hook = CsvLog(names=["loss", "accuracy"], every_steps=10)
@@ -60,3 +60,6 @@ class CsvLog(Hook):
 
     def after_evaluate(self, run: Run, name: str, metrics: dict[str, Any]) -> None:
         self._rows.after_evaluate(run, name, metrics)
+
+    def end(self, run: Run) -> None:
+        self._rows.end(run)

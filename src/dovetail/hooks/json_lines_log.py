@@ -32,7 +32,7 @@ class JsonLinesLog(Hook):
     Raises:
       ParamsError: an argument is out of range; at the first row, a name that is not there.
       DataError: the file at path is no log of this run.
-      StorageError: the file can't be written.
+      StorageError: at the begin, the file can't be read; one that can't be written later is noted.
 
     Example:
       >>> hook = JsonLinesLog(names=["loss", "accuracy"], every_steps=10)
@@ -59,3 +59,6 @@ class JsonLinesLog(Hook):
 
     def after_evaluate(self, run: Run, name: str, metrics: dict[str, Any]) -> None:
         self._rows.after_evaluate(run, name, metrics)
+
+    def end(self, run: Run) -> None:
+        self._rows.end(run)

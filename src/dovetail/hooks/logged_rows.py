@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from dovetail.errors import ParamsError
+from dovetail.errors import ParamsError, StorageError
 from dovetail.hooks.arguments import texts
 from dovetail.hooks.due import Due
 from dovetail.hooks.event_log import check_training
@@ -16,9 +17,14 @@ from dovetail.hooks.row_files import Row, RowFile
 from dovetail.hooks.values import Values, numbers_of, step_of_evaluation
 from dovetail.run.hooks import Run
 
+_WAITING = 10_000  # rows that are kept while a file can't be written
+
 
 class LoggedRows:
     """Makes rows of a run and writes them to a file in its model_dir.
+
+    A file that can't be read at the begin is an error. One that can't be written later, since the
+    disk is full, say, is noted, and its rows are written when it can.
 
     Args:
       hook: the name of whose it is, for messages.
@@ -51,6 +57,8 @@ class LoggedRows:
         self._values = Values(hook, self.names)
         self._clock = clock
         self._found: set[tuple[int, str]] = set()
+        self._waiting: deque[Row] = deque(maxlen=_WAITING)
+        self._failing = False
 
     def begin(self, run: Run) -> None:
         """Go on after the rows up to the step that the run goes on from."""
@@ -58,6 +66,8 @@ class LoggedRows:
         self._due.begin()
         self._values.begin(run)
         there = self._file.rewind(Path(run.model_dir, self.path), run.step)
+        self._waiting.clear()
+        self._failing = False
         self._found = {(int(row["step"]), column) for row in there for column in row}
 
     def after_step(self, run: Run, output: dict[str, Any]) -> None:
@@ -71,6 +81,31 @@ class LoggedRows:
         if any((step, column) not in self._found for column in values):
             self._write(run, step, values)
 
+    def end(self, run: Run) -> None:
+        """Write what waits; say what is lost."""
+        self._flush(run)
+        if self._waiting:
+            run.note(
+                f"hooks.{self._hook}: the last {len(self._waiting)} rows could not be written."
+            )
+
     def _write(self, run: Run, step: int, values: dict[str, Any]) -> None:
-        row: Row = {"step": step, "time": round(self._clock(), 3), **values}
-        self._file.append(Path(run.model_dir, self.path), row)
+        self._waiting.append({"step": step, "time": round(self._clock(), 3), **values})
+        self._flush(run)
+
+    def _flush(self, run: Run) -> None:
+        while self._waiting:
+            try:
+                self._file.append(Path(run.model_dir, self.path), self._waiting[0])
+            except (
+                StorageError
+            ) as error:  # a checkpoint that can't be written ends the run, not this
+                if not self._failing:
+                    run.note(
+                        f"hooks.{self._hook}: {error} The run goes on; up to {_WAITING:,} rows "
+                        "are kept and written when it can."
+                    )
+                self._failing = True
+                return
+            self._waiting.popleft()
+        self._failing = False

@@ -92,7 +92,10 @@ class Profile(Hook):
         self._stop()
         self._times, self._seen = self._times + 1, 0
         last = run.step if run.config is not None else self._done
-        self._write(profiler, run, last - self.active + 1, last)
+        try:
+            self._write(profiler, run, last - self.active + 1, last)
+        except OSError as error:  # a full disk, say: no reason to end a training
+            run.note(f"Profile: the trace can't be written: {error}. The run goes on.")
 
     def end(self, run: Run) -> None:
         if self._times < self.repeat:

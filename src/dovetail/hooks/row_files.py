@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import math
@@ -109,8 +110,9 @@ class Csv:
 
     def append(self, path: Path, row: Row) -> None:
         if self._columns is None or not path.exists():  # it is new, or was moved away
+            _append(path, _text([list(row), list(row.values())]))
             self._columns = list(row)
-            _append(path, _text([self._columns]))
+            return
         new = [name for name in row if name not in self._columns]
         if new:
             self._widen(path, new)
@@ -118,9 +120,10 @@ class Csv:
 
     def _widen(self, path: Path, new: list[str]) -> None:
         assert self._columns is not None
+        columns, empty = [*self._columns, *new], [""] * len(new)
         table = list(csv.reader(io.StringIO("".join(_lines(path)))))
-        self._columns = [*self._columns, *new]
-        _replace(path, _text([self._columns, *([*cells, *[""] * len(new)] for cells in table[1:])]))
+        _replace(path, _text([columns, *([*cells, *empty] for cells in table[1:])]))
+        self._columns = columns
 
 
 def _text(table: list[list[Any]]) -> str:
@@ -150,7 +153,13 @@ def _append(path: Path, text: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab", buffering=0) as file:
-            file.write(text.encode())
+            size, content = file.tell(), text.encode()
+            try:
+                if file.write(content) != len(content):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            except OSError:
+                file.truncate(size)  # what fitted on a full disk is no whole row
+                raise
     except OSError as error:
         raise _unwritten(path, error) from error
 

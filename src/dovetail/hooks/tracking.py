@@ -81,6 +81,7 @@ class TrackedRun:
         self._checkpoint: Path | None = None  # not sent yet
         self._id: str | None = None
         self._failing = False
+        self._unkept = False
         self._retry_at = 0.0
         self._clock = time.monotonic
 
@@ -107,6 +108,12 @@ class TrackedRun:
             ) from error
         if self._id != kept.get("id"):
             self._sent = {}
+        elif run.step == 0 and self._sent:
+            run.note(
+                f"hooks.{self.hook}: this run begins anew, and its steps up to "
+                f"{max(self._sent.values())} are in {self._service.name} already, as run "
+                f"'{self._id}'; they are not sent again. Remove {path} to have a run of its own."
+            )
         self._keep(run)
 
     def after_step(self, run: Run, output: dict[str, Any]) -> None:
@@ -185,8 +192,16 @@ class TrackedRun:
     def _keep(self, run: Run) -> None:
         path = self._file(run)
         aside = path.with_name(f".{path.name}.part")
-        aside.write_text(json.dumps({"id": self._id, "sent": self._sent}) + "\n")
-        os.replace(aside, path)
+        try:
+            aside.write_text(json.dumps({"id": self._id, "sent": self._sent}) + "\n")
+            os.replace(aside, path)
+        except OSError as error:
+            if not self._unkept:
+                run.note(
+                    f"hooks.{self.hook}: {path} can't be written ({error}), so a resume would send "
+                    "again what is sent from now on."
+                )
+            self._unkept = True
 
 
 def imported(module: str, hook: str) -> ModuleType:
