@@ -112,6 +112,13 @@ def not_left_empty(folder: str | None) -> Iterator[None]:
     except Exception:
         if folder is not None:
             with contextlib.suppress(OSError):  # it is not empty, so it stays
+                left = list(Path(folder).iterdir())
+                if all(path.name in _OF_ANY_RUN for path in left):
+                    for path in left:
+                        path.unlink()
                 Path(folder).rmdir()
                 Path(folder).parent.rmdir()
         raise
+
+
+_OF_ANY_RUN = ("run.lock", "heartbeat.json")  # there before a run has done anything
