@@ -208,7 +208,8 @@ def _config(values: Mapping[str, Any], output: Path) -> RunConfig:
             f"The run began with {start}, which can't be made from its name. Run it again from "
             "Python, where it can be given."
         )
-    return RunConfig(**{**stated, "model_dir": str(output)})
+    # No evaluation is run beside it, by which a best could be found.
+    return RunConfig(**{**stated, "model_dir": str(output), "keep_checkpoint_best": 0})
 
 
 def _records_again(recorded: Mapping[str, Any], data: str | os.PathLike[str] | None) -> str:
