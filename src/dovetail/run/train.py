@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,7 +17,7 @@ from dovetail.data.feed import Fed
 from dovetail.errors import NanLossError
 from dovetail.program.batches import cut
 from dovetail.program.program import Program
-from dovetail.run import diagnosis, lock, run_description, start
+from dovetail.run import diagnosis, lock, retention, run_description, start
 from dovetail.run.batch_errors import explained
 from dovetail.run.config import RunConfig
 from dovetail.run.evaluations import Evaluations
@@ -101,6 +102,7 @@ def train(
             last_step = step + steps
         if last_step is not None and step >= last_step:
             return Trained(step, 0, position, math.nan, newest, "nothing to do")
+        retention.forget(model_dir, step + 1)
         run = Run(program, model_dir, step, config, position, goodput=goodput, show=progress.note)
         saver: Saver | None = None
         stack.enter_context(failure_told(told, run, lambda: saver.newest if saver else newest))
@@ -174,7 +176,12 @@ def train(
         def evaluate() -> None:
             if evaluations is not None and step > 0:
                 look.evaluating()
-                look.evaluated(evaluations.after_save(run, step))
+                take_results(evaluations.after_save(run, step))
+
+        def take_results(results: Sequence[tuple[str, dict[str, Any]]]) -> None:
+            for name, metrics in results:
+                retention.report(model_dir, step, metrics, name)
+            look.evaluated(results)
 
         def take_note(saved: Sequence[Path]) -> None:
             nonlocal newest
@@ -191,7 +198,7 @@ def train(
         look.begin(_planned(source, fed.count, step, position, last_step))
         if evaluations is not None:
             evaluations.interrupted = lambda: stop.signal is not None
-            look.evaluated(evaluations.begin(run, made_up=at.due))
+            take_results(evaluations.begin(run, made_up=at.due))
         if run.stopping:
             why = run.why or "hook"
         while fed is not None and not run.stopping:
