@@ -79,7 +79,7 @@ def _forward(module: nn.Module, forward: Callable[..., Any], *args: Any, **kwarg
 def copied_buffers(module: nn.Module) -> Iterator[None]:
     """Let a module work on copies of its buffers, so that a second pass leaves no trace.
 
-    The buffers are replaced, not written back: writing to what autograd has kept is an error.
+    The buffers are replaced, not written back, so whoever reads one meanwhile sees its value.
     """
     own: list[tuple[nn.Module, str, Tensor]] = [
         (part, name, buffer)
