@@ -8,7 +8,7 @@ import pytest
 
 from dovetail.cli.main import app
 
-VERBS = ("prepare", "records", "train", "evaluate", "predict", "inspect", "status")
+VERBS = ("prepare", "records", "train", "evaluate", "predict", "inspect", "status", "reproduce")
 
 
 @pytest.mark.parametrize("words", [[], ["--help"], ["-h"]])
