@@ -98,7 +98,8 @@ def as_table(values: Mapping[str, object], origins: Mapping[str, str]) -> str:
 
 
 def _is_compared(name: str) -> bool:
-    return name in _COMPARED or name.partition(".")[0] not in RUN_KEYS
+    section = name.partition(".")[0]
+    return name in _COMPARED or section not in (*RUN_KEYS, "eval_batch_size")
 
 
 def _cell(value: object) -> str:

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 
 from dovetail.data.feed import Fed
+from dovetail.definition.metrics import MetricSet
+from dovetail.definition.modes import ModeKeys
 from dovetail.errors import DataError
 from dovetail.program.batches import cut
 from dovetail.program.program import Program
@@ -128,6 +130,15 @@ def put_in_place(
         saving.restore(program, at.restored)
     if config.warm_start_from is not None:
         warm_starting.apply(program, config.warm_start_from, note, at.newest)
+
+
+def make_ready(program: Program) -> None:
+    """Make the optimizers and one set of metrics: the first of each imports for a second or two.
+
+    So that this time is the setup's, and not the first save's and the first summary's.
+    """
+    program.optimizers  # noqa: B018 (they are made when they are first asked for)
+    MetricSet(program.statics(ModeKeys.TRAIN).metrics)
 
 
 @contextlib.contextmanager

@@ -115,6 +115,7 @@ def train(
         if fed is None:
             return Trained(step, 0, position, math.nan, newest, "nothing to do")
         start.put_in_place(program, source, fed, at, config, progress.note)
+        start.make_ready(program)
         record = RunRecord(program, source, config, model_dir, step=step, position=position)
         for text in _not_as_it_was(program, source, at, record):
             progress.note(text)
