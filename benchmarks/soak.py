@@ -1,7 +1,8 @@
 """Run every test with its full counts, and keep what came out.
 
 `make test` runs a seeded subset of the property and fault tests; this runs them in full, and
-writes how many passed, failed and were skipped to benchmarks/results/soak.json.
+writes how many passed, failed and were skipped, and how often runs were killed, to
+benchmarks/results/soak.json.
 """
 
 from __future__ import annotations
@@ -31,12 +32,22 @@ def main() -> int:
         result = {
             "benchmark": "soak",
             **counts,
+            "kills": _kills(suite),
             "seconds": round(float(suite.attrib["time"]), 1),
             "machine": describe(),
         }
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "soak.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     return code
+
+
+def _kills(suite: ElementTree.Element) -> dict[str, int]:
+    """Return how many processes the fault tests killed, by what they were killed at."""
+    return {
+        each.attrib["name"]: int(each.attrib["value"])
+        for each in suite.iter("property")
+        if each.attrib["name"].startswith("kills")
+    }
 
 
 if __name__ == "__main__":

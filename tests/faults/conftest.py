@@ -212,12 +212,12 @@ def forking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forking]:
 
 @pytest.fixture(scope="session")
 def command(data: Path, forking: Forking) -> Command:
-    """All that a resume must put back: see model.py, and averages, accumulation and bf16."""
+    """All that a resume must put back: see model.py; averages, accumulation, bf16, evaluations."""
     return Command(
         (
             *("--data", str(data / "train"), "--batch-size", "8", "--seed", "3"),
             *("--parts", "2", "--precision", "bf16", "--prefetch", "2", "--device", "cpu"),
-            *("--ema-decay", "0.9"),
+            *("--ema-decay", "0.9", "--eval-data", str(data / "test"), "--eval-steps", "3"),
             *("--save-checkpoints-steps", "4", "--save-summary-steps", "1"),
             *("--log-step-count-steps", "1", "--keep-checkpoint-max", "3"),
         ),

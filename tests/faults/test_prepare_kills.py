@@ -10,6 +10,7 @@ import random
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -108,7 +109,7 @@ def whole_or_refused(output: str, *, replaced: bool) -> None:
 
 
 def test_prepare_killed_at_any_moment_goes_on_to_the_same_bytes(
-    whole: dict[str, bytes], soak: bool
+    whole: dict[str, bytes], record_testsuite_property: Callable[[str, object], None], soak: bool
 ) -> None:
     rng = random.Random(0)
     wanted, kills, trial = (200, 0, 0) if soak else (6, 0, 0)
@@ -122,10 +123,11 @@ def test_prepare_killed_at_any_moment_goes_on_to_the_same_bytes(
         kills, trial = kills + times, trial + 1
     # What is read twice lies within one saving before each kill, not at the beginning.
     assert again / kills < FILES / 2
+    record_testsuite_property("kills of prepare", kills)
 
 
 def test_a_replacement_killed_at_any_moment_leaves_old_or_new(
-    whole: dict[str, bytes], soak: bool
+    whole: dict[str, bytes], record_testsuite_property: Callable[[str, object], None], soak: bool
 ) -> None:
     rng = random.Random(1)
     wanted, kills, trial = (50, 0, 0) if soak else (3, 0, 0)
@@ -138,3 +140,4 @@ def test_a_replacement_killed_at_any_moment_leaves_old_or_new(
         times, _ = killed_until_done(output, rng, "again")
         assert contents(output) == whole
         kills, trial = kills + times, trial + 1
+    record_testsuite_property("kills of prepare that replaces", kills)

@@ -21,6 +21,7 @@ def test_a_run_killed_again_and_again_ends_bit_equal(
     whole: Path,
     tmp_path: Path,
     same_end: Callable[[Path, Path], None],
+    record_testsuite_property: Callable[[str, object], None],
     soak: bool,
 ) -> None:
     rng = random.Random(way)
@@ -31,17 +32,21 @@ def test_a_run_killed_again_and_again_ends_bit_equal(
         same_end(whole, model_dir)
         trial += 1
         assert trial <= wanted  # most runs are struck
+    record_testsuite_property(f"kills of a run, {way}", struck)
 
 
 def test_a_run_on_an_iterable_killed_again_and_again_ends_bit_equal(
     iterable_command: Any,
     tmp_path: Path,
     same_end: Callable[[Path, Path], None],
+    record_testsuite_property: Callable[[str, object], None],
     soak: bool,
 ) -> None:
-    command, rng = iterable_command, random.Random(0)
+    command, rng, struck = iterable_command, random.Random(0), 0
     command.done(tmp_path / "whole")
     for trial in range(20 if soak else 1):
         model_dir = tmp_path / str(trial)
-        assert command.killed_until_done(model_dir, rng, command.kill_at_an_event, 3) > 0
+        struck += command.killed_until_done(model_dir, rng, command.kill_at_an_event, 3)
+        assert struck > trial
         same_end(tmp_path / "whole", model_dir)
+    record_testsuite_property("kills of a run on an iterable", struck)
