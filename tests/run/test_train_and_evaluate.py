@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -313,6 +315,73 @@ def test_the_best_export_survives_restarts(make: Callable[..., Estimator], recor
         train_and_evaluate(estimator, TrainSpec(records, stop), spec)
     (exported,) = (Path(estimator.model_dir) / "export" / "best").glob("[0-9]*")
     assert checkpoint.load(exported).step == 2
+
+
+def test_the_best_checkpoints_are_kept_beside_the_newest(
+    make: Callable[..., Estimator], records: Path
+):
+    scores = iter([0.3, 0.9, 0.5, 0.8, 0.7, 0.6, 0.2])
+
+    def scored_model_fn(features, labels, mode, params):
+        logits = layers.fully_connected(features["x"], 3, activation_fn=None)
+        loss = torch.nn.functional.cross_entropy(logits, labels)
+        score = torch.tensor(next(scores) if mode == "eval" else 0.0)
+        train_op = optimizers.SGD(0.1).minimize(loss)
+        return dovetail.EstimatorSpec(mode, logits, loss, train_op, {"score": score})
+
+    for stop in (2, 3, 7):
+        settings = {"save_checkpoints_steps": 1, "keep_checkpoint_max": 1}
+        best = {"keep_checkpoint_best": 2, "best_metric": "score"}
+        estimator = make("run", scored_model_fn, **settings, **best)
+        train_and_evaluate(estimator, TrainSpec(records, stop), EvalSpec(records, 1, "test"))
+    kept = [int(path.name) for path in checkpoint.listed(estimator.model_dir)]
+    assert kept == [2, 4, 7]
+
+
+def test_a_metric_for_the_best_that_no_evaluation_gives_is_named(
+    make: Callable[..., Estimator], records: Path
+):
+    specs = [EvalSpec(records, 1, name) for name in ("one", "two")]
+    for metric in ("accuracy", "two/accuracy"):
+        estimator = make(metric[:3], keep_checkpoint_best=1, best_metric=metric)
+        train_and_evaluate(estimator, TrainSpec(records, 1), specs)
+    for metric, meant in (("acuracy", "accuracy"), ("two/acuracy", "two/accuracy")):
+        estimator = make(f"bad_{metric[:3]}", keep_checkpoint_best=1, best_metric=metric)
+        with pytest.raises(ParamsError, match=f"Did you mean '{meant}'"):
+            train_and_evaluate(estimator, TrainSpec(records, 1), specs)
+
+
+def test_a_signal_does_not_wait_for_an_evaluation_and_changes_none(
+    make: Callable[..., Estimator], records: Path
+):
+    class Signal(Hook):
+        def __init__(self, step: int) -> None:
+            self.step, self.batches = step, 0
+
+        def after_step(self, run, output):
+            self.batches += run.step == self.step
+            if run.step == self.step and self.batches == 1:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    whole = make("whole", **SETTINGS)
+    train_and_evaluate(whole, TrainSpec(records, STEPS), EvalSpec(records, None))
+    expected = read_scalars(Path(whole.eval_dir()))
+    # In an evaluation, which is given up; and in a step, whose checkpoint was not due.
+    for name, in_evaluation, in_training in (("a", 8, -1), ("b", -1, 6)):
+        again, watch = make(name, **SETTINGS), Signal(in_evaluation)
+        with pytest.raises(SystemExit) as caught:
+            train_and_evaluate(
+                again,
+                TrainSpec(records, STEPS, [Signal(in_training)]),
+                EvalSpec(records, None, hooks=[watch]),
+            )
+        assert caught.value.code == 143
+        assert watch.batches <= 1
+        assert again.get_variable_value("global_step") == max(in_evaluation, in_training)
+        train_and_evaluate(
+            make(name, **SETTINGS), TrainSpec(records, STEPS), EvalSpec(records, None)
+        )
+        assert read_scalars(Path(again.eval_dir())) == expected
 
 
 def test_an_export_can_be_evaluated_and_predicted_with(

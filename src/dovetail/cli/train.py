@@ -103,7 +103,7 @@ def _train(
     *,
     verbose: bool,
 ) -> None:
-    from dovetail.cli.show import duration, plural, say
+    from dovetail.cli.show import duration, plural, say, say_on_stderr
     from dovetail.cli.values import show_values
     from dovetail.run.estimator import Estimator
     from dovetail.run.evaluations import line
@@ -118,6 +118,8 @@ def _train(
         estimator = Estimator.from_resolved(resolved)
         show_values(resolved, training=True, verbose=verbose)
         evaluations = evaluations_of(estimator, specs) if specs else None
+        if resolved.config.keep_checkpoint_best and not specs:
+            say_on_stderr("--keep-checkpoint-best goes by evaluations: give --eval-data too.")
         try:
             trained = estimator.train_run(
                 data,

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dovetail.run import checkpoint
+from dovetail.errors import ParamsError, nearest
+from dovetail.run import checkpoint, retention
 from dovetail.run.evaluate import as_before, evaluate, scalars
 from dovetail.run.event_files import record, rewind
 from dovetail.run.event_protos import Event, Summary
@@ -93,6 +94,7 @@ class Evaluations:
             known = self._logs[spec.folder].at(run.step)
             if known:
                 self._remember(run.step, spec, {**known, "global_step": run.step})
+                self._report(run.step, spec, known)
             elif made_up:
                 missed.append(spec)
         results = self._evaluate(run, missed)
@@ -159,12 +161,34 @@ class Evaluations:
         for spec, (_, metrics) in zip(specs, results, strict=True):
             self.count += 1
             self._remember(step, spec, metrics)
+            self._report(step, spec, scalars(metrics))
             self._logs[spec.folder].write(scalars(metrics), step)
+        if results:
+            self._check_best(run, step)
         return results
 
     def _remember(self, step: int, spec: EvalSpec, metrics: Metrics) -> None:
         self._by_step.setdefault(step, {})[spec.name or ""] = metrics
         self.metrics[spec.name or ""] = metrics
+
+    def _report(self, step: int, spec: EvalSpec, metrics: Mapping[str, float]) -> None:
+        """Record by what the best checkpoints are kept; a metric without a name is the first's."""
+        for name in {spec.name or "", "" if spec is self.specs[0] else spec.name or ""}:
+            retention.report(self._model_dir, step, metrics, name)
+
+    def _check_best(self, run: Run, step: int) -> None:
+        """Refuse a metric for the best checkpoints that no evaluation gives."""
+        if run.config is None or not run.config.keep_checkpoint_best:
+            return
+        evaluated = self._by_step[step].items()
+        known = [f"{name}/{key}" for name, metrics in evaluated for key in scalars(metrics) if name]
+        known += scalars(self._by_step[step].get(self.specs[0].name or "", {}))
+        best = run.config.best_metric
+        if best not in known:
+            raise ParamsError(
+                f"keep_checkpoint_best goes by best_metric '{best}', which no evaluation gives."
+                f"{nearest(best, known)} There is: {', '.join(known)}."
+            )
 
     def _source(self, spec: EvalSpec) -> Input:
         source = self._sources.get(spec.folder)
