@@ -148,7 +148,7 @@ def test_a_list_generator_and_loader_restart_by_default_and_say_so():
 
 def test_fast_forward_says_what_it_does_and_that_it_is_done(monkeypatch: pytest.MonkeyPatch):
     clock = iter(range(0, 1000, 6))
-    monkeypatch.setattr("dovetail.run.iterable_input.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("dovetail.run.fast_forward.time.monotonic", lambda: next(clock))
     said: list[str] = []
     source = IterableInput([(np.ones((BATCH, 1)), None)] * 6, "it", **FAST)
     assert len(list(source.batches(16, say=said.append))) == 2

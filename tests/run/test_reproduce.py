@@ -119,6 +119,20 @@ def test_steps_that_were_lost_and_taken_again_are_taken_once(train: Train, tmp_p
     assert said[0].startswith("Run 2, steps 0 to 4,")
 
 
+def test_a_run_that_was_killed_before_its_first_step_is_passed_over(train: Train, tmp_path: Path):
+    train(max_steps=3)
+    train(max_steps=5)
+    model_dir = train(max_steps=6)
+    for number in (2, 3):  # as if 2 had been killed before its first step, and 3 too
+        for name in ("fingerprint", "data", "ended"):
+            (model_dir / f"provenance/{number:04d}/{name}.json").unlink()
+    for step in (5, 6):
+        shutil.rmtree(model_dir / "checkpoints" / f"{step:010d}")
+    comparison, said = again(model_dir)
+    assert comparison.equal
+    assert said[0].startswith("Run 1, steps 0 to 3,")
+
+
 def test_what_was_changed_between_runs_makes_legs(train: Train, tmp_path: Path):
     train(epochs=1)  # 37 examples: its last batch is short
     train(epochs=2)

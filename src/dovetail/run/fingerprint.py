@@ -109,9 +109,9 @@ def differences(
       state: of the checkpoint that is gone on from.
     """
     then = (state or {}).get("fingerprint")
-    if then is None:
-        known = [record.get("fingerprint") for record in provenance.read(model_dir)]
-        then = next((one for one in reversed(known) if one), None)
+    newest = provenance.newest(model_dir) if then is None else None
+    if newest is not None:  # one file, however many calls of train there were
+        then = provenance.added(newest, "fingerprint")
     return [] if then is None else compare(then, now)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import random
-import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sized
 from typing import Any, Literal
 
@@ -15,13 +14,13 @@ from dovetail.data.feed import Fed, as_tensors
 from dovetail.errors import DataError
 from dovetail.program.batches import count
 from dovetail.program.randomness import derive
+from dovetail.run.fast_forward import dropped
 from dovetail.run.held_state import NotHeldError, given_back, held
 from dovetail.run.seeded_input import GENERATORS_IN_USE
 
 Unpositioned = Literal["restart", "fast_forward", "refuse"]
 
 _OPENING, _BATCH = 4, 5  # salts; SeededInput uses 3
-_SAID_EVERY = 10.0  # seconds
 _EXACT = "Train on records for an exact resume, or choose unpositioned_input='fast_forward'."
 
 
@@ -118,7 +117,13 @@ class IterableInput:
             self.started_at = position
         iterator = self._begun(kept)
         if at < position:
-            at = self._dropped_to(position, iterator, say, stopped)
+            at = dropped(
+                lambda at: self._drawn(iterator, at),
+                position,
+                name=self.name,
+                say=say or (lambda text: None),
+                stopped=stopped or (lambda: False),
+            )
         while at >= position:
             fed = self._drawn(iterator, at)
             if fed is None:
@@ -232,44 +237,6 @@ class IterableInput:
             self.batch_size = examples
         self._stands_at = at + examples
         return Fed(features, labels, at + examples, examples)
-
-    def _dropped_to(
-        self,
-        position: int,
-        iterator: Iterator[Any],
-        say: Callable[[str], object] | None,
-        stopped: Callable[[], bool] | None,
-    ) -> int:
-        """Draw and drop batches until a position is reached; return where that ended."""
-        say = say or (lambda text: None)
-        say(
-            f"{self.name} can't be positioned: the {position:,} examples that were used before are "
-            "drawn again and dropped."
-        )
-        at, started = 0, time.monotonic()
-        said = started
-        while at < position:
-            if stopped is not None and stopped():
-                return at
-            fed = self._drawn(iterator, at)
-            if fed is None or fed.position_after > position:
-                raise DataError(
-                    f"{self.name} can't be brought to example {position:,}, where the run stands: "
-                    + (
-                        f"it ended after {at:,}."
-                        if fed is None
-                        else f"it has batches that end at {at:,} and {fed.position_after:,}."
-                    )
-                    + " It is not what the run was trained on (other data, another batch size), or "
-                    "the run took it more than once. Give the same input again, or choose "
-                    "unpositioned_input='restart'."
-                )
-            at = fed.position_after
-            if time.monotonic() - said >= _SAID_EVERY:
-                said = time.monotonic()
-                say(f"{self.name}: {at:,} of {position:,} examples are dropped.")
-        say(f"{self.name} is at example {position:,}, after {time.monotonic() - started:.1f} s.")
-        return at
 
     @contextlib.contextmanager
     def _seeded(self, position: int, salt: int) -> Generator[None]:

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import platform
 import stat
@@ -29,6 +28,20 @@ from typing import Any
 from dovetail.errors import DovetailError
 from dovetail.run import hardware
 from dovetail.run.git_state import git_state
+from dovetail.run.plain_values import finite, plain
+
+__all__ = [
+    "ADDED",
+    "FOLDER",
+    "add",
+    "added",
+    "finite",
+    "newest",
+    "plain",
+    "read",
+    "record",
+    "versions",
+]
 
 FOLDER = "provenance"
 ADDED = ("fingerprint", "data", "ended")
@@ -150,6 +163,12 @@ def add(folder: str | os.PathLike[str], name: str, content: Mapping[str, object]
     return path
 
 
+def added(folder: Path, name: str) -> dict[str, Any] | None:
+    """Return what was added to a record under a name, or None."""
+    path = folder / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
 def read(model_dir: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """Return the whole records of a model_dir, the oldest first, each with its "number".
 
@@ -162,38 +181,10 @@ def read(model_dir: str | os.PathLike[str]) -> list[dict[str, Any]]:
     for path in Path(model_dir, FOLDER).glob("*/run.json"):
         if path.parent.name.isdigit():
             state = json.loads(path.read_text(encoding="utf-8"))
-            for name in ADDED:
-                added = path.with_name(f"{name}.json")
-                if added.is_file():
-                    state[name] = json.loads(added.read_text(encoding="utf-8"))
+            more = {name: added(path.parent, name) for name in ADDED}
+            state |= {name: content for name, content in more.items() if content is not None}
             records.append({"number": int(path.parent.name), **state})
     return sorted(records, key=lambda state: state["number"])
-
-
-def plain(value: object) -> Any:
-    """Return a value as YAML and JSON know it.
-
-    Functions and classes become "module:name"; numbers of numpy and torch become Python's; what
-    is left becomes its repr.
-
-    >>> plain({"act": len, "size": (2, 3)})
-    {'act': 'builtins:len', 'size': [2, 3]}
-    """
-    if value is None or isinstance(value, (bool, int, float, str)):
-        # The base type: an enum's member or a subclass is not YAML's.
-        kind = next(k for k in (type(None), bool, int, float, str) if isinstance(value, k))
-        return value if type(value) is kind else kind(value)  # type: ignore[call-arg]
-    if isinstance(value, Mapping):
-        return {str(plain(key)): plain(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [plain(entry) for entry in value]
-    if isinstance(value, os.PathLike):
-        return str(value)
-    if callable(value) and hasattr(value, "__qualname__"):
-        return f"{getattr(value, '__module__', None) or '?'}:{value.__qualname__}"
-    if hasattr(value, "item") and getattr(value, "shape", None) == ():
-        return plain(value.item())  # type: ignore[attr-defined]
-    return repr(value)
 
 
 def _numbered(parent: Path) -> Path:
@@ -271,17 +262,6 @@ def _working_directory() -> str | None:
         return os.getcwd()
     except OSError:  # it was removed
         return None
-
-
-def finite(value: Any) -> Any:
-    """Make numbers that JSON has not, nan and infinities, text."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if isinstance(value, dict):
-        return {key: finite(entry) for key, entry in value.items()}
-    if isinstance(value, list):
-        return [finite(entry) for entry in value]
-    return value
 
 
 def _write(path: Path, text: str) -> None:

@@ -55,7 +55,8 @@ def plan(model_dir: str | os.PathLike[str], run: int | None = None) -> list[Leg]
             "model_dir of a run that was trained."
         )
     known = [record["number"] for record in records]
-    number = known[-1] if run is None else run
+    whole = [record["number"] for record in records if _has_stands(record)]
+    number = (whole or known)[-1] if run is None else run
     if number not in known:
         raise DovetailError(
             f"{model_dir} has no record of a run {number}; it has {', '.join(map(str, known))}."
@@ -75,12 +76,18 @@ def plan(model_dir: str | os.PathLike[str], run: int | None = None) -> list[Leg]
 
 def _line(records: Sequence[Mapping[str, Any]], model_dir: Any) -> list[Mapping[str, Any]]:
     """Return the records that lead from step 0 to the last, without those that were undone."""
+    # What came to its determinism was written by a Dovetail that adds the fingerprint before the
+    # first step: such a run was killed before it.
+    last = records[-1]["number"]
+    records = [
+        r for r in records if _has_stands(r) or "determinism" not in r or r["number"] == last
+    ]
     for record in records:
-        if "from" not in record.get("fingerprint", {}):
+        if not _has_stands(record):
             raise DovetailError(
                 f"The record of run {record['number']} in {model_dir} has no fingerprint.json: it "
-                "was written by an earlier Dovetail, or was cut short, so what it was made of is "
-                "not known well enough to run it again."
+                "was written by an earlier Dovetail, or was killed before its first step, so what "
+                "it was made of is not known well enough to run it again."
             )
     line = [records[-1]]
     for record in reversed(records[:-1]):
@@ -101,8 +108,9 @@ def _end(last: Mapping[str, Any], later: Sequence[Mapping[str, Any]], model_dir:
     ended = last.get("ended", {})
     if "tensors" in ended and ended["step"] > begin:  # else an error ended it, unsaved
         return int(ended["step"])
-    if later:
-        end = int(later[0].get("fingerprint", {}).get("from", {}).get("step", 0))
+    went_on = [_stands(record)["step"] for record in later if _has_stands(record)]
+    if went_on:
+        end = int(went_on[0])
     else:
         newest = checkpoint.latest(model_dir)
         end = int(newest.name) if newest is not None else 0
@@ -126,6 +134,10 @@ def _one_run(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     begun, went_on = first["from"], second["from"]
     examples = went_on["position"] - begun["position"]
     return examples == (went_on["step"] - begun["step"]) * data["batch_size"]
+
+
+def _has_stands(record: Mapping[str, Any]) -> bool:
+    return "from" in record.get("fingerprint", {})
 
 
 def _stands(record: Mapping[str, Any]) -> Mapping[str, int]:
