@@ -1,5 +1,7 @@
 """Frozen parameters stay as they are, and the rest is trained as if they were constants."""
 
+import gc
+
 import pytest
 import torch
 from torch import nn
@@ -177,3 +179,31 @@ def test_a_program_made_to_predict_takes_the_setting():
         return dovetail.EstimatorSpec(mode, h)
 
     dovetail.build(predicts, example=X, device="cpu", freeze=["elsewhere.*"]).predict_step(X)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_module_from_outside_is_as_it_was_for_the_next_program(kept):
+    """Whether the program that froze it lives on, and the next gets a copy, or not."""
+    outside = nn.Sequential(nn.Linear(5, 7), nn.BatchNorm1d(7))
+
+    def model_fn(features, labels, mode):
+        h = layers.layer(outside, name="outside")(features)
+        output = layers.layer(nn.Linear, 7, 1, name="head")(h)
+        loss = F.mse_loss(output, labels)
+        return dovetail.EstimatorSpec(mode, output, loss, optimizers.SGD(0.1).minimize(loss))
+
+    first = built(model_fn, freeze=["outside.*"], recompute=["outside"])
+    first.train_step(X, Y)
+    held = first if kept else None
+    del first
+    gc.collect()
+    second = built(model_fn)
+    before = copied(second)
+    second.train_step(X, Y)
+    trained = changed(second, before)
+    assert {"outside.0.weight", "outside.1.weight", "outside.1.running_mean"} <= set(trained)
+    assert "forward" not in vars(second.network.outside)
+    if held is not None:
+        before = copied(held)
+        held.train_step(X, Y)
+        assert changed(held, before) == ["head.weight", "head.bias"]

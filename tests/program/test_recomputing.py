@@ -113,12 +113,11 @@ def test_a_copied_network_uses_its_own_modules():
 
 
 def test_compiled_steps_are_those_of_eager_ones(monkeypatch):
-    flag = "skip_fwd_side_effects_in_bwd_under_checkpoint"
-    monkeypatch.setattr(torch._dynamo.config, flag, getattr(torch._dynamo.config, flag))
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
     torch._dynamo.reset()
     plain = trained(built("wide", "wide_2"), summary=False)
-    ours = trained(built("wide", "wide_2", execution="compiled"), summary=False)
+    with torch._dynamo.config.patch(skip_fwd_side_effects_in_bwd_under_checkpoint=True):
+        ours = trained(built("wide", "wide_2", execution="compiled"), summary=False)
     torch._dynamo.reset()
     for name, tensor in plain.state().items():
         torch.testing.assert_close(ours.state()[name], tensor, msg=name)

@@ -165,12 +165,12 @@ def test_compiled_execution_takes_parts_and_batches_of_any_size(monkeypatch):
 
 @pytest.mark.usefixtures("fresh_dynamo")
 def test_compiled_execution_takes_recomputed_blocks(monkeypatch):
-    monkeypatch.setattr(torch._dynamo.config, FLAG, getattr(torch._dynamo.config, FLAG))
     use_backend(monkeypatch, "aot_eager")
     losses = []
-    for execution in ("eager", "compiled"):
-        program = built(execution=execution, params={"checkpoint": True})
-        losses.append([float(program.train_step(*batch(6, s))["loss"]) for s in range(3)])
+    with torch._dynamo.config.patch({FLAG: True}):  # put back as it was, for the tests after it
+        for execution in ("eager", "compiled"):
+            program = built(execution=execution, params={"checkpoint": True})
+            losses.append([float(program.train_step(*batch(6, s))["loss"]) for s in range(3)])
     assert losses[0] == pytest.approx(losses[1], abs=1e-6)
 
 

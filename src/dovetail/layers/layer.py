@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dovetail.errors import DefinitionError
+from dovetail.layers.as_given import restore_given
 from dovetail.layers.calls import arguments, base_name, call_site, describe, same
 from dovetail.layers.store import Block, Holder, Made, Store, current_frame
 
@@ -183,9 +184,9 @@ def _own(root: Store, given: nn.Module, name: str, place: str) -> nn.Module:
         )
     holder = _holders.get(given)
     if holder is not None and holder() not in (None, root):
-        return copy.deepcopy(given)
+        return restore_given(given, copy.deepcopy(given))
     _holders[given] = weakref.ref(root)
-    return given
+    return restore_given(given, given)
 
 
 def _check_same(

@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from torch import nn
 
 from dovetail.errors import DefinitionError, nearest
+from dovetail.layers.as_given import FROZEN
 
 _SHOWN = 10
 
@@ -52,7 +53,9 @@ def freeze(network: nn.Module, patterns: Sequence[str]) -> list[nn.Module]:
             f"{_some(list(named))}."
         )
     for name in frozen:
-        named[name].requires_grad_(False)
+        if named[name].requires_grad:
+            setattr(named[name], FROZEN, True)
+            named[name].requires_grad_(False)
     return [
         module
         for path, module in network.named_modules()

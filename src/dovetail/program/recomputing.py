@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from dovetail.errors import DefinitionError, nearest
+from dovetail.layers.as_given import RECOMPUTED
 from dovetail.program.freezing import matching
 
 _SHOWN = 10
@@ -57,6 +58,7 @@ def recompute(network: nn.Module, patterns: Sequence[str]) -> list[str]:
             module = modules[name]
             # A partial, not a closure: a deep copy of the network then holds its own modules.
             module.forward = functools.partial(_forward, module, type(module).forward)
+            setattr(module, RECOMPUTED, True)
             wrapped.append(name)
     return wrapped
 
