@@ -55,6 +55,11 @@ class Goodput:
         self._phase = phase
         self._since = now
 
+    @property
+    def phase(self) -> str:
+        """The present phase."""
+        return self._phase
+
     def totals(self) -> dict[str, float]:
         """Return the seconds of each phase, those of the present one included."""
         totals = dict(self.seconds)

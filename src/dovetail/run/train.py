@@ -17,7 +17,7 @@ from dovetail.data.feed import Fed
 from dovetail.errors import NanLossError
 from dovetail.program.batches import cut
 from dovetail.program.program import Program
-from dovetail.run import diagnosis, lock, retention, run_description, start
+from dovetail.run import compile_time, diagnosis, lock, retention, run_description, start
 from dovetail.run.batch_errors import explained
 from dovetail.run.config import RunConfig
 from dovetail.run.evaluations import Evaluations
@@ -116,6 +116,7 @@ def train(
             return Trained(step, 0, position, math.nan, newest, "nothing to do")
         start.put_in_place(program, source, fed, at, config, progress.note)
         start.make_ready(program)
+        stack.enter_context(compile_time.counted(goodput))
         record = RunRecord(program, source, config, model_dir, step=step, position=position)
         for text in _not_as_it_was(program, source, at, record):
             progress.note(text)
