@@ -300,7 +300,7 @@ def test_a_damaged_newest_checkpoint_is_reported_and_the_one_before_evaluated(
     make: Callable[..., Estimator], records: Path
 ):
     estimator = make(save_checkpoints_steps=2).train(records, max_steps=4)
-    newest = Path(estimator.latest_checkpoint())
+    newest = Path(estimator.latest_checkpoint() or "")
     (newest / "state.json").write_text("{}")
     with pytest.warns(UserWarning, match="0000000004 is passed over.*state.json is damaged"):
         assert make().evaluate(records)["global_step"] == 2
@@ -326,3 +326,39 @@ def test_nothing_warns_and_nothing_is_printed_to_stdout(
         estimator.evaluate(records)
         list(estimator.predict(records))
     assert capsys.readouterr().out == ""
+
+
+def test_a_warm_start_may_be_an_argument_or_the_config_s_and_not_two(
+    model_fn: Callable[..., Any], make: Callable[..., Estimator], records: Path, tmp_path: Path
+):
+    source = make("source").train(records, max_steps=2)
+    config = RunConfig(device="cpu", progress=False)
+    estimator = Estimator(
+        model_fn,
+        tmp_path / "warm",
+        config,
+        {"batch_size": 8},
+        warm_start_from=Path(source.model_dir),
+    )
+    assert estimator.config.warm_start_from == source.model_dir
+    estimator.train(records, max_steps=1)
+    first = checkpoint.load(checkpoint.listed(estimator.model_dir)[0])
+    taken = checkpoint.load(source.latest_checkpoint() or "")
+    assert first.step == 0
+    for name, value in taken.model.items():
+        assert torch.equal(first.model[name], value), name
+    config = config.replace(warm_start_from="there")
+    assert Estimator(model_fn, tmp_path / "a", config, warm_start_from="there").config == (
+        config.replace(model_dir=str(tmp_path / "a"))
+    )
+    with pytest.raises(ParamsError, match="warm_start_from is 'here' and config.* is 'there'"):
+        Estimator(model_fn, tmp_path / "b", config, warm_start_from="here")
+
+
+def test_the_folder_of_an_evaluation_s_event_log_is_known(
+    make: Callable[..., Estimator], records: Path
+):
+    estimator = make().train(records, max_steps=1)
+    for name in (None, "hard"):
+        estimator.evaluate(records, name=name)
+        assert list(Path(estimator.eval_dir(name)).glob("events.out.*"))

@@ -144,6 +144,20 @@ def test_a_kill_between_copying_and_recording_loses_neither_the_old_best_nor_the
     assert kept(tmp_path, "best") == [2]
 
 
+def test_a_kill_between_recording_and_deleting_the_surplus_leaves_none_in_the_end(
+    saved: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    give(BestExporter(exports_to_keep=1), saved(1), loss=0.5)
+    better = saved(2)
+    with monkeypatch.context() as patched:
+        patched.setattr(export_folder, "prune", _killed)
+        with pytest.raises(_Killed):
+            give(BestExporter(exports_to_keep=1), better, loss=0.4)
+    assert kept(tmp_path, "best") == [1, 2]
+    assert give(BestExporter(exports_to_keep=1), better, loss=0.4) is not None
+    assert kept(tmp_path, "best") == [2]
+
+
 def test_a_kill_between_copying_and_recording_of_a_run_that_goes_back_keeps_what_is_recorded(
     saved: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -178,18 +178,19 @@ class BestExporter:
             self._check_has_metric("the evaluation", current)
             if best is not None:
                 self._check_has_metric(str(export_path / _BEST), best["metrics"])
+        record = {"step": step_of(checkpoint_path), "metrics": current}
         nothing = {self.metric: math.nan}  # anything is better, but for another nan
         if best is None:
             improved = self.compare_fn is not None or self.better(nothing, current)
         else:
-            improved = self.better(best["metrics"], current)
+            improved = best == record or self.better(best["metrics"], current)
         if not improved:
             return None
-        # Copied first, then recorded. A kill between the two leaves the best before as it was and
-        # one more export; a resumed run asks again, which records it.
+        # Copied, recorded, then the surplus is deleted. A kill between leaves one export more, and
+        # the best before as it was; a resumed run asks again, which does what is left.
         exported = export_folder.put(checkpoint_path, export_path)
         if exported is not None:
-            _write_best(export_path, {"step": step_of(checkpoint_path), "metrics": current})
+            _write_best(export_path, record)
             export_folder.prune(export_path, self.exports_to_keep, exported)
         return exported
 
