@@ -188,3 +188,13 @@ def test_a_lock_that_is_held_speaks_for_a_process_that_cannot_be_looked_at(beate
     with lock.held(folder, print):
         assert status(folder, now=time.time() + 100).standing == "stuck"
     assert status(folder, now=time.time() + 100).standing == "silent"
+
+
+def test_what_was_meant_is_named(tmp_path):
+    for name in ("first", "second"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        Heartbeat(tmp_path / "runs" / name, 10).beat("training", 1)
+    with pytest.raises(DovetailError, match=r"there are some in \S+runs/first, \S+runs/second\."):
+        status(tmp_path / "runs")
+    with pytest.raises(DovetailError, match=r"is no folder\. Did you mean 'second'\?"):
+        status(tmp_path / "runs" / "secnd")

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from dovetail.errors import DovetailError
+from dovetail.errors import DovetailError, nearest
 from dovetail.run import event_files, heartbeat, lock, provenance
 from dovetail.run.left_behind import Saved, last_evaluations, newer, newest_checkpoint
 from dovetail.run.process_identity import Process, alive
@@ -186,8 +186,7 @@ def _without_heartbeat(
     """Say what is known of a run that has not given, or does not keep, a heartbeat."""
     runs = provenance.read(folder)
     if not runs and saved is None and holder is None:
-        what = "holds no run" if folder.is_dir() else "is no folder"
-        raise DovetailError(f"{folder} {what}. Name a model_dir that something was trained in.")
+        raise DovetailError(_no_run(folder))
     point = event_files.last_scalars(folder)
     values = point[1] if point is not None else {}
     standing, why = _by_lock(holder)
@@ -206,6 +205,19 @@ def _without_heartbeat(
         free_bytes=_free(folder),
         command=runs[-1].get("command") if runs else None,
     )
+
+
+def _no_run(folder: Path) -> str:
+    cure = "Name a model_dir that something was trained in."
+    if not folder.is_dir():
+        beside = [path.name for path in folder.parent.glob("*/")]
+        return f"{folder} is no folder.{nearest(folder.name, beside)} {cure}"
+    marks = (heartbeat.FILE, lock.NAME, "checkpoints")
+    within = sorted({path.parent for mark in marks for path in folder.glob(f"*/{mark}")})
+    if within:
+        named = ", ".join(map(str, within[:5])) + (", ..." if len(within) > 5 else "")
+        return f"{folder} holds no run itself; there are some in {named}. {cure}"
+    return f"{folder} holds no run. {cure}"
 
 
 def _by_lock(holder: lock.Holder | None) -> tuple[Standing, str]:
