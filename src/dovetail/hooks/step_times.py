@@ -83,7 +83,7 @@ class StepTimes(Hook):
             run.note(
                 f"StepTimes: {self.steps.count} steps of {p50:.3g} ms (90% within {p90:.3g}, 99% "
                 f"within {p99:.3g}), {between:.3g} ms between two; the first took "
-                f"{self.first or 0:.2f} s"
+                f"{1e3 * (self.first or 0):.3g} ms"
             )
 
     def _stamp(self, device: torch.device) -> Any:

@@ -69,8 +69,11 @@ class Values:
         metrics = self._wanted_metrics(run, output)
         recorded = _summaries(output)
         if self.names is None:
-            values |= {k: v for k, v in metrics.items() if isinstance(v, float)}
-            values |= {k: v for (kind, k), v in recorded.items() if kind == "scalar"}
+            more = {k: v for k, v in metrics.items() if isinstance(v, float)}
+            more |= {
+                k: v for (kind, k), v in recorded.items() if kind == "scalar" and k not in more
+            }
+            values |= {k: v for k, v in more.items() if k not in values}
             return {name: _number(value) for name, value in values.items()}
         named = {k: v for (kind, k), v in recorded.items() if kind != "text"}
         values = {**output.get("predictions", {}), **named, **metrics, **values}
