@@ -124,6 +124,8 @@ def test_the_best_survives_restarts_even_where_only_one_is_kept(
             is None
         )
     assert kept(tmp_path, "best") == [7]
+    at_the_end = give(BestExporter(metric="accuracy"), saved(10), final=True, accuracy=0.8)
+    assert at_the_end == tmp_path / "export" / "best" / "0000000007"
     best = json.loads((tmp_path / "export" / "best" / "best.json").read_text())
     assert (best["step"], best["metrics"]["accuracy"]) == (7, pytest.approx(0.9))
 

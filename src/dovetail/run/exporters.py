@@ -185,7 +185,9 @@ class BestExporter:
         else:
             improved = best == record or self.better(best["metrics"], current)
         if not improved:
-            return None
+            # At the end it is said where the best is, be it from before.
+            wanted = best if is_the_final_export else None
+            return files.listed(export_path).get(wanted["step"]) if wanted else None
         # Copied, recorded, then the surplus is deleted. A kill between leaves one export more, and
         # the best before as it was; a resumed run asks again, which does what is left.
         exported = export_folder.put(checkpoint_path, export_path)

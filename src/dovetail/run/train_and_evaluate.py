@@ -31,7 +31,7 @@ def train_and_evaluate(
     Returns:
       metrics: of the last evaluation: metric -> value, with `loss` and `global_step`; for a list
         of specs a dict of these by name ("" for one without a name).
-      exports: what each exporter exported last.
+      exports: what each exporter exported last; the best one, be it of an earlier call.
 
     Raises:
       ParamsError: an argument is of the wrong kind, or two specs have one name.
