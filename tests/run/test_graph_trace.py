@@ -125,6 +125,31 @@ def test_a_training_with_a_graph_is_the_one_without(batch):
     assert all(torch.equal(value, ends[1][name]) for name, value in ends[0].items())
 
 
+def test_statistics_in_parameters_that_are_not_trained_stay_as_they_were():
+    class Counting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(2, 1)
+            self.seen = nn.Parameter(torch.zeros(1), requires_grad=False)
+
+        def forward(self, x):
+            with torch.no_grad():
+                self.seen.add_(1)
+            return self.linear(x)
+
+    def counted(features, labels, mode, params):
+        y = layers.layer(Counting, name="counting")(features)
+        train_op = dovetail.optimizers.SGD(0.1).minimize(y.mean())
+        return dovetail.EstimatorSpec(mode, y, y.mean(), train_op)
+
+    batch = torch.ones(3, 2), None
+    program = dovetail.build(counted, example=batch, device="cpu")
+    before = program.network.counting.seen.clone()
+    nodes = {node.name for node in graph_of(program, *batch)}
+    assert "counting/linear/linear" in nodes
+    assert torch.equal(program.network.counting.seen, before)
+
+
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_precision_is_that_of_the_steps(batch, precision):
     program = dovetail.build(model_fn, example=batch, device="cpu", precision=precision)

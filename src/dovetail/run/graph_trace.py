@@ -121,8 +121,10 @@ def _nothing_remains(network: Any) -> Iterator[None]:
         for name, buffer in module._buffers.items()
         if buffer is not None
     ]
-    # Keras keeps moving statistics in parameters that are not trained.
-    frozen = [(p, p.detach().clone()) for p in network.parameters() if not p.requires_grad]
+    # Keras keeps moving statistics and seeds in parameters that are not trained; they are vectors.
+    # Frozen weights, which no forward pass changes, may be too large for a second copy.
+    kept = [p for p in network.parameters() if not p.requires_grad and p.dim() <= 1]
+    frozen = [(parameter, parameter.detach().clone()) for parameter in kept]
     try:
         yield
     finally:
