@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 
 import pytest
 import torch
@@ -154,6 +155,24 @@ def test_a_disk_that_cannot_be_written_is_noted_once_and_stops_nothing(tmp_path,
     heartbeat.close("done")
     assert len(notes) == 1
     assert "heartbeat.json can't be written: No such file or directory" in notes[0]
+
+
+def test_a_disk_that_is_full_leaves_the_heartbeat_before(tmp_path, clock):
+    notes: list[str] = []
+    heartbeat = Heartbeat(tmp_path, 10, note=notes.append, clock=clock)
+    heartbeat.beat("training", 1)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20, before[1]))  # a write fails half-way
+    try:
+        clock.now += 20.0
+        heartbeat.beat("training", 2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert read(tmp_path)["step"] == 1
+    assert os.listdir(tmp_path) == [FILE]
+    assert len(notes) == 1
+    heartbeat.close("done")
+    assert read(tmp_path)["step"] == 2
 
 
 def test_an_accelerator_that_failed_hides_no_error(tmp_path):

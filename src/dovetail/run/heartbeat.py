@@ -24,6 +24,7 @@ SystemExit, "error" with its message for any other.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -219,11 +220,13 @@ class Heartbeat:
         said["time"] = self._time_of_day()
         now = self._clock()  # after the loss: reading it may have waited
         self._due = now + self._every(now)
-        aside = self.path.with_name(f".{FILE}.{said['process']['pid']}.part")
+        aside = self.path.with_name(f".{FILE}.part")
         try:
             aside.write_text(json.dumps(_finite(said), allow_nan=False), encoding="utf-8")
             aside.replace(self.path)
         except OSError as error:
+            with contextlib.suppress(OSError):
+                aside.unlink()
             self._say_once(error)
 
     def _read_loss(self) -> None:
