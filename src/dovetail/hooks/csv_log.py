@@ -63,3 +63,6 @@ class CsvLog(Hook):
 
     def end(self, run: Run) -> None:
         self._rows.end(run)
+
+    def on_error(self, run: Run, error: BaseException) -> None:
+        self._rows.end(run)

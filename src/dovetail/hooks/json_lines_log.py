@@ -62,3 +62,6 @@ class JsonLinesLog(Hook):
 
     def end(self, run: Run) -> None:
         self._rows.end(run)
+
+    def on_error(self, run: Run, error: BaseException) -> None:
+        self._rows.end(run)
