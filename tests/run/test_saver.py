@@ -6,7 +6,7 @@ import copy
 import errno
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -69,8 +69,8 @@ def step(program: Program) -> None:
 
 
 @pytest.fixture
-def slow_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
-    """Hold up every write of tensors until the returned function is called."""
+def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Hold up writes of tensors while the returned event is not set, as at first."""
     going = threading.Event()
     real = tensor_file.write
 
@@ -79,7 +79,7 @@ def slow_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
         return real(*args)
 
     monkeypatch.setattr(tensor_file, "write", write)
-    yield going.set
+    yield going
     going.set()
 
 
@@ -150,14 +150,14 @@ def test_a_saved_program_goes_on_bit_for_bit(tmp_path: Path) -> None:
         assert torch.equal(tensor, other.state()[name]), name
 
 
-def test_steps_do_not_wait_for_the_disk(tmp_path: Path, slow_disk: Callable[[], None]) -> None:
+def test_steps_do_not_wait_for_the_disk(tmp_path: Path, disk: threading.Event) -> None:
     program = a_program(net())
     saver = a_saver(program, tmp_path)
     saver.save(0)
     for _ in range(5):
         step(program)
         assert saver.saved() == []
-    slow_disk()
+    disk.set()
     (path,) = saver.wait()
     assert checkpoint.load(path).step == 0
     assert saver.saved() == []
@@ -210,20 +210,20 @@ def test_a_parameter_that_forward_changes_is_saved_as_it_was_before(tmp_path: Pa
 
 
 def test_a_copy_that_forward_changed_meanwhile_is_taken_again(
-    tmp_path: Path, slow_disk: Callable[[], None]
+    tmp_path: Path, disk: threading.Event
 ) -> None:
     program = a_program(Counting(since=3))  # one call builds it, two are steps
     saver = a_saver(program, tmp_path)
-    for number in range(2):
-        if number == 0:
-            saver.save(0)
-            slow_disk()
-        step(program)
-    saver.wait()
+    disk.set()
+    saver.save(0, wait=True)
+    disk.clear()
+    step(program)
+    step(program)
     saver.save(2)
     step(program)  # changes it for the first time
+    disk.set()
     saver.close()
-    assert saver.saved() == []
+    assert [saving.step_of(p) for p in saver.saved()] == [0]
     expected = program.state()["net.calls"].clone()
     (path,) = saver.wait()
     assert saving.step_of(path) == 3, "not of step 2, whose state is gone"
@@ -272,6 +272,33 @@ def test_a_parameter_that_is_not_finite_is_told_and_not_saved(tmp_path: Path, va
     assert [saving.step_of(p) for p in checkpoint.listed(tmp_path)] == [0]
     assert saver.newest is not None
     assert saving.step_of(saver.newest) == 0
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.complex64, torch.bfloat16, torch.float8_e4m3fn, torch.int8]
+)
+def test_parameters_of_any_kind_are_looked_at(tmp_path: Path, dtype: torch.dtype) -> None:
+    class Odd(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = nn.Linear(8, 1)
+            self.odd = nn.Parameter(torch.ones(70_000).to(dtype), requires_grad=False)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.body(x)
+
+    program = a_program(Odd())
+    saver = a_saver(program, tmp_path)
+    saver.save(0, wait=True)
+    loaded = checkpoint.load(saver.wait()[0]).model["net.odd"]
+    assert loaded.dtype == dtype
+    if dtype != torch.int8:
+        with torch.no_grad():
+            program.state()["net.odd"].view(torch.uint8)[-4:] = 0xFF  # not a number in each
+        step(program)
+        saver.save(1)
+        with pytest.raises(NanLossError, match="net.odd"):
+            saver.wait()
 
 
 def test_large_parameters_whose_sum_overflows_are_finite(tmp_path: Path) -> None:

@@ -91,10 +91,12 @@ def pack(
                 buffer = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=pin)
                 kept[name] = buffer
             ready = buffer
-            if later is None or name in at_once:
+            if later is None or (name in at_once and tensor.device.type != "cuda"):
                 ready.copy_(tensor)
             else:
-                later.append((buffer, tensor))
+                # A copy on the device stands in the queue before what may change the tensor next,
+                # and nobody waits for it.
+                later.append((buffer, tensor.clone() if name in at_once else tensor))
         else:
             ready = tensor.cpu().resolve_conj().resolve_neg().contiguous()
             storage = ready.untyped_storage().data_ptr()

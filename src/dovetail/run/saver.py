@@ -272,7 +272,7 @@ def _finite(tensor: torch.Tensor) -> bool:
     """Whether all elements are finite; in small pieces, for which torch takes no other thread."""
     if not tensor.is_floating_point() and not tensor.is_complex():
         return True
-    flat = tensor.reshape(-1)
+    flat = (torch.view_as_real(tensor) if tensor.is_complex() else tensor).reshape(-1)
     if flat.element_size() == 1:
         flat = flat.float()
     for piece in flat.split(1 << 14):
