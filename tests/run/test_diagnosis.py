@@ -58,7 +58,9 @@ def test_the_layer_that_went_wrong_first_is_named():
 def test_the_part_is_named():
     x = X.clone()
     x[7] *= 1e6
-    assert "The first in part 4 of 4 was the output of layer" in diagnose(built(), x, Y, 1, parts=4)
+    assert "The first not to be finite in part 4 of 4 was the output of layer" in diagnose(
+        built(), x, Y, 1, parts=4
+    )
 
 
 def test_a_batch_that_is_not_finite_is_named_as_such():
@@ -200,7 +202,10 @@ def test_a_batch_is_read_back_without_us(tmp_path):
 def test_an_error_is_explained_once(tmp_path):
     error = NanLossError("The loss is nan at step 1.", 1)
     explain(error, built(), X * 1e6, Y, step=1, parts=1, model_dir=tmp_path)
-    assert "The loss is nan at step 1. The first was the output of layer 'middle'" in str(error)
+    assert (
+        "The loss is nan at step 1. The first not to be finite was the output of layer 'middle'"
+        in str(error)
+    )
     assert f"The batch is saved in {tmp_path}" in str(error)
 
 

@@ -113,7 +113,7 @@ def _diagnosed(program: Program, features: Any, labels: Any, step: int, parts: i
             with torch.enable_grad(), program.precise():
                 output = network(part_features, part_labels)
         if found:
-            return f"The first{where} was {found[0]}. {cure(program)}"
+            return f"The first not to be finite{where} was {found[0]}. {cure(program)}"
         loss = output["loss"]
         if not _finite(loss):
             return (

@@ -105,7 +105,8 @@ def restore_optimizer(
         raise CheckpointError(
             "The optimizer's parameters are not those of the checkpoint:\n"
             f"{difference.replace(' ()', '')}\n"
-            "Put the definition back as it was, or train in another model_dir."
+            "Put the definition and freeze back as they were, or begin another run with its "
+            "parameters: another model_dir, and warm_start_from."
         )
     changed = _grouped(ours, theirs) if settings else []
     optimizer.state.clear()
