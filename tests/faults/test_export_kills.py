@@ -31,7 +31,6 @@ def exported(model_dir: Path) -> tuple[dict[str, list[int]], dict[str, Any]]:
     return found, json.loads((model_dir / "export" / "best" / "best.json").read_text())
 
 
-@pytest.mark.timeout(1800)
 def test_a_run_killed_again_and_again_exports_what_the_whole_one_does(
     exporting: Any,
     tmp_path: Path,
