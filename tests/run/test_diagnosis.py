@@ -214,3 +214,13 @@ def test_an_error_found_late_says_how_to_find_it(tmp_path):
     explain(error, built(), X, Y, step=50, parts=1, model_dir=tmp_path)
     assert "Run again with finite_checks='all'" in str(error)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("settings", [{"execution": "compiled"}, {"recompute": ["body", "middle"]}])
+def test_steps_that_are_compiled_or_recomputed_are_looked_at_too(settings):
+    program = built(**settings)
+    checked(program, X, Y)
+    with pytest.raises(NanLossError, match="the output of layer 'middle'"):
+        checked(program, X * 1e6, Y)
+    assert program.execution == settings.get("execution", "auto")
+    assert "the output of layer 'middle'" in diagnose(program, X * 1e6, Y, 2)

@@ -23,8 +23,9 @@ class NotFinite(NanLossError):
 class FiniteChecks:
     """Looks at every output and gradient of the training steps inside a `with` block.
 
-    It is slow: each look waits for the device. With fp16 gradients are not looked at, since the
-    scale of the loss is found by steps whose gradients are not finite.
+    It is slow: each look waits for the device, and steps are not compiled, since in a compiled one
+    there are no layers to look at. With fp16 gradients are not looked at: the scale of the loss is
+    found by steps whose gradients are not finite.
 
     Args:
       program: built.
@@ -53,8 +54,10 @@ class FiniteChecks:
     def __init__(self, program: Program) -> None:
         self.program = program
         self._handles: list[RemovableHandle] = []
+        self._execution = program.execution
 
     def __enter__(self) -> FiniteChecks:
+        self._execution, self.program.execution = self.program.execution, "eager"
         for name, module in self.program.network.named_modules():
             if name:
                 self._handles.append(
@@ -63,6 +66,7 @@ class FiniteChecks:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.program.execution = self._execution
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
