@@ -86,8 +86,11 @@ def test_a_run_ends_when_its_metric_gets_no_better(run: Any, shop: Path) -> None
     ran = run(*TRAIN, *RUN, "--max-steps", 50, *words)
     assert ran.code == 0
     assert "to step 6" in ran.out
+    assert "It ended at step 6: loss was not better than" in ran.out
     ran = run(*TRAIN, *RUN, "--max-steps", 50, *words)
     assert ran.code == 0
+    assert "Trained" not in ran.out
+    assert "It ended at step 6: loss was not better than" in ran.out
     assert checkpoint.latest("run") == Path("run/checkpoints/0000000006")
 
 

@@ -140,15 +140,20 @@ def _train(
             f"Trained {plural(trained.steps, 'step')}, to step {trained.step}, in {seconds}; "
             f"the last loss is {trained.loss:.4g}."
         )
-    else:
+    elif trained.why == "nothing to do":
         ends = resolved.max_steps or trained.step
         say(f"There is nothing left to train: step {trained.step} of {ends} is done.")
+    if trained.why not in _ENDS:
+        say(f"It ended at step {trained.step}: {trained.why}.")
     if evaluations is not None:
         for name, metrics in evaluations.metrics.items():
             say(f"{line(name, metrics['global_step'], metrics)}.")
     say(f"Checkpoint: {trained.checkpoint}")
     for path in evaluations.exports if evaluations is not None else ():
         say(f"Export: {path}")
+
+
+_ENDS = ("max_steps", "input ended", "nothing to do", "signal")
 
 
 def _say_how_to_go_on(model_dir: str) -> None:
