@@ -16,7 +16,7 @@ import safetensors.torch
 import torch
 
 from dovetail.errors import CheckpointError, StorageError
-from dovetail.run import checkpoint
+from dovetail.run import checkpoint, retention
 
 FILES = ("model.safetensors", "optimizer.safetensors", "state.json")
 STATE = {"position": 96, "seed": 3, "params": {"rate": 0.1, "layers": [1, 2]}}
@@ -166,22 +166,6 @@ def test_a_moved_model_dir_still_loads(tmp_path: Path) -> None:
     assert good.step == 3
 
 
-def test_prune_keeps_the_newest(tmp_path: Path) -> None:
-    for step in range(1, 6):
-        _save(tmp_path, step)
-    assert checkpoint.prune(tmp_path, None) == checkpoint.prune(tmp_path, 0) == []
-    gone = checkpoint.prune(tmp_path, 2)
-    assert [p.name for p in gone] == ["0000000001", "0000000002", "0000000003"]
-    assert _names(tmp_path) == ["0000000004", "0000000005"]
-    assert checkpoint.prune(tmp_path / "absent", 1) == []
-
-
-def test_prune_never_deletes_the_current_one(tmp_path: Path) -> None:
-    _save(tmp_path, 100)
-    current = _save(tmp_path, 75)
-    assert checkpoint.prune(tmp_path, 1, current=current) == []
-
-
 def test_names_and_values(tmp_path: Path) -> None:
     tied = torch.arange(6.0).view(2, 3).t()
     model = {"z.weight": tied, "a": torch.ones(2), "tied": tied}
@@ -256,8 +240,8 @@ def test_a_kill_at_any_moment_leaves_only_whole_checkpoints(tmp_path: Path, agai
         _save(model_dir, 1)
         _save(model_dir, 2)
         with killed_at(count), contextlib.suppress(Killed):
-            _save(model_dir, 2 if again else 3, fill=7.0)
-            checkpoint.prune(model_dir, 2)
+            path = _save(model_dir, 2 if again else 3, fill=7.0)
+            retention.prune(model_dir, retention.Policy(last=2), current=path)
             finished = True
         found = [checkpoint.load(path) for path in checkpoint.listed(model_dir)]
         assert [c.step for c in found] in ([1, 2], [1, 2, 3], [2, 3])

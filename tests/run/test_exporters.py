@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from dovetail.errors import CheckpointError, ParamsError, StorageError
-from dovetail.run import checkpoint, export_folder, exporters
+from dovetail.run import checkpoint, export_folder, exporters, retention
 from dovetail.run.exporters import BestExporter, Exporter, FinalExporter, LatestExporter
 from dovetail.run.specs import EvalSpec
 
@@ -43,7 +43,7 @@ def test_an_export_is_a_whole_checkpoint_that_outlives_the_one_it_was_made_from(
     path = saved(3)
     exported = give(LatestExporter(), path, loss=1.0)
     assert exported == tmp_path / "export" / "latest" / "0000000003"
-    checkpoint.prune(tmp_path, 1, current=saved(4))
+    retention.prune(tmp_path, retention.Policy(last=1), current=saved(4))
     assert not path.exists()
     assert exported is not None
     assert checkpoint.load(exported).model["w"].tolist() == [3.0, 3.0, 3.0]
@@ -249,7 +249,7 @@ def test_a_checkpoint_that_is_gone_is_noted_and_a_disk_that_fails_is_an_error(
     saved: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     path = saved(1)
-    checkpoint.prune(tmp_path, 1, current=saved(2))
+    retention.prune(tmp_path, retention.Policy(last=1), current=saved(2))
     with pytest.warns(UserWarning, match="was deleted before it was exported"):
         assert give(BestExporter(), path, loss=0.5) is None
 

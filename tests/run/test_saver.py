@@ -459,3 +459,14 @@ def test_the_best_and_the_newest_are_kept(tmp_path: Path) -> None:
         step(program)
     saver.wait()
     assert [saving.step_of(p) for p in checkpoint.listed(tmp_path)] == [1, 3]
+
+
+def test_the_runs_own_state_is_saved_as_it_is_at_that_step(tmp_path: Path) -> None:
+    program = a_program(net())
+    at = {"input": {"drawn": 0}}
+    saver = Saver(program, tmp_path, RunConfig(), state=lambda: at)
+    program.before_update = lambda loss: saver.settle()
+    saver.save(0)
+    at["input"]["drawn"] = 16
+    step(program)
+    assert checkpoint.load(saver.wait()[0]).state["input"] == {"drawn": 0}

@@ -28,7 +28,6 @@ __all__ = [
     "listed",
     "load",
     "names",
-    "prune",
     "save",
     "snapshot",
     "value",
@@ -111,40 +110,6 @@ def latest_good(
         f"All {len(paths)} checkpoints in {files.folder_of(model_dir)} are damaged. "
         "Restore one from a copy, or delete them (or choose another model_dir) to start afresh."
     )
-
-
-def prune(
-    model_dir: str | os.PathLike[str], keep: int | None, *, current: Path | None = None
-) -> list[Path]:
-    """Delete all but the `keep` checkpoints of the highest steps.
-
-    Args:
-      model_dir: of the run.
-      keep: how many; None or 0 keeps all.
-      current: the one saved last, never deleted: after going back past a damaged checkpoint it
-        is not the one with the highest step.
-
-    Returns:
-      The directories that were deleted.
-
-    Raises:
-      CheckpointError: one cannot be deleted.
-    """
-    if not keep:
-        return []
-    folder = files.folder_of(model_dir)
-    try:
-        if folder.is_dir():
-            files.settle(folder)
-        surplus = [p for p in listed(model_dir)[:-keep] if current is None or p != Path(current)]
-        for path in surplus:
-            files.delete(path)
-    except OSError as error:
-        raise CheckpointError(
-            f"Old checkpoints in {folder} cannot be deleted: {error}. Give yourself write "
-            "permission there, or set keep_checkpoint_max to None."
-        ) from error
-    return surplus
 
 
 def compare_names(
