@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from dovetail.run.config import RunConfig
     from dovetail.run.goodput import Goodput
     from dovetail.run.summaries import SummaryWriter
+
+
+def _on_stderr(text: str) -> None:
+    print(text, file=sys.stderr)  # predictions may be on stdout
 
 
 @dataclass
@@ -50,7 +55,7 @@ class Run:
     stopping: bool = False
     why: str = ""
     saving: bool = False
-    show: Callable[[str], None] = field(default=print, repr=False)
+    show: Callable[[str], None] = field(default=_on_stderr, repr=False)
 
     def request_stop(self, why: str = "") -> None:
         """End the run after the current step; its state is saved."""
