@@ -57,7 +57,8 @@ def train(tmp_path: Path, make_in: Callable[..., Estimator], records: Path) -> T
     def trained(
         lr: float = 0.1, data: Any = records, model: Any = project / "model.py", **how: Any
     ) -> Path:
-        config = {"save_checkpoints_steps": 3, "ema_decay": how.pop("ema_decay", None)}
+        config = {"save_checkpoints_steps": 3}
+        config |= {name: how.pop(name, None) for name in ("ema_decay", "warm_start_from")}
         params = {"optimizer": {"lr": lr}} if isinstance(model, Path) else {}
         estimator = make_in(tmp_path / "run", model, params, **config)
         estimator.train_run(data, **how)
@@ -162,6 +163,14 @@ def test_averages_and_a_limit_are_those_of_the_record(train: Train):
     model_dir = train(max_steps=6, epochs=None, limit=10, ema_decay=0.9)
     comparison, _ = again(model_dir, against_checkpoint=True)
     assert comparison.equal
+
+
+def test_a_warm_start_is_taken_from_where_it_was(train: Train, tmp_path: Path):
+    train(max_steps=3).rename(tmp_path / "before")
+    model_dir = train(max_steps=4, warm_start_from=str(tmp_path / "before"))
+    comparison, said = again(model_dir)
+    assert comparison.equal
+    assert f"note: it begins with the parameters of {tmp_path / 'before'}, as they are now." in said
 
 
 def test_a_difference_is_named_with_its_size(train: Train, tmp_path: Path):

@@ -61,6 +61,9 @@ def reproduce(
         )
         for line in _other_versions(leg.record["fingerprint"]):
             say(f"note: {line}")
+    start = legs[0].record["extra"]["values"].get("runconfig.warm_start_from")
+    if start is not None:
+        say(f"note: it begins with the parameters of {start}, as they are now.")
     for leg in legs:
         say(f"Run {leg.number}, steps {leg.begin} to {leg.end}, is run again in {output}.")
         run_again(leg, Path(model_dir), output, data, definition, input_fn)
