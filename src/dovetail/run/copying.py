@@ -123,13 +123,14 @@ class Copying:
                 if isinstance(to, np.ndarray):
                     assert isinstance(source, np.ndarray)
                     np.copyto(to, source)
-                else:
+                elif self._stream is None:
                     assert isinstance(source, list)
-                    with torch.cuda.stream(self._stream):  # nothing where it is None
-                        # It has no public name.
-                        torch._foreach_copy_(  # pyright: ignore[reportPrivateImportUsage]
-                            to, source, non_blocking=True
-                        )
+                    # It has no public name.
+                    torch._foreach_copy_(to, source)  # pyright: ignore[reportPrivateImportUsage]
+                else:
+                    with torch.cuda.stream(self._stream):
+                        for buffer, tensor in zip(to, source, strict=True):
+                            buffer.copy_(tensor, non_blocking=True)
                 self._took()
         except BaseException:
             self._failed = True
