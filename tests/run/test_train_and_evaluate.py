@@ -16,9 +16,9 @@ import torch
 
 import dovetail
 from dovetail import layers, optimizers
-from dovetail.errors import DataError, ParamsError
+from dovetail.errors import DataError, ParamsError, StorageError
 from dovetail.program.program import Program
-from dovetail.run import checkpoint
+from dovetail.run import checkpoint, evaluations
 from dovetail.run.early_stopping import EarlyStopping
 from dovetail.run.estimator import Estimator
 from dovetail.run.exporters import BestExporter, FinalExporter, LatestExporter
@@ -443,6 +443,31 @@ def test_an_error_in_an_evaluation_names_it_and_the_state_is_saved(
         train_and_evaluate(estimator, TrainSpec(records, STEPS), spec)
     assert "the evaluation 'empty' at step 4" in "".join(caught.value.__notes__)
     assert estimator.get_variable_value("global_step") == 4
+
+
+def test_a_full_disk_leaves_the_log_of_an_evaluation_whole(
+    make: Callable[..., Estimator], records: Path, monkeypatch: pytest.MonkeyPatch
+):
+    record = evaluations.record
+
+    class Full(Hook):
+        def after_step(self, run, output):
+            def too_long(payload: bytes) -> Any:
+                raise OSError(28, "No space left on device")
+
+            if run.step == 8:
+                monkeypatch.setattr(evaluations, "record", too_long)
+
+    whole, spec = make("whole", **SETTINGS), EvalSpec(records, None)
+    train_and_evaluate(whole, TrainSpec(records, STEPS), spec)
+    again = make("again", **SETTINGS)
+    with pytest.raises(StorageError, match="metrics of step 8 can't be written .* made again"):
+        train_and_evaluate(again, TrainSpec(records, STEPS, [Full()]), spec)
+    monkeypatch.setattr(evaluations, "record", record)
+    assert again.get_variable_value("global_step") == 8
+    assert steps_of(Path(again.eval_dir())) == [4]
+    train_and_evaluate(make("again", **SETTINGS), TrainSpec(records, STEPS), spec)
+    assert read_scalars(Path(again.eval_dir())) == read_scalars(Path(whole.eval_dir()))
 
 
 def test_hooks_of_an_evaluation_see_its_batches_alone(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dovetail.errors import ParamsError, nearest
+from dovetail.errors import ParamsError, StorageError, nearest
 from dovetail.run import checkpoint, retention
 from dovetail.run.evaluate import as_before, evaluate, scalars
 from dovetail.run.event_files import record, rewind
@@ -254,8 +256,17 @@ class _Log:
             return
         entries = [Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
         event = Event(wall_time=time.time(), step=step, summary=Summary(value=entries))
-        with self._file.open("ab") as file:
-            file.write(record(event.SerializeToString()))
+        size = self._file.stat().st_size
+        try:
+            with self._file.open("ab") as file:
+                file.write(record(event.SerializeToString()))
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                os.truncate(self._file, size)  # no half of a record stands before later ones
+            raise StorageError(
+                f"The metrics of step {step} can't be written to {self._file}: {error}. Make room, "
+                "then start the same command again: the evaluation will be made again."
+            ) from error
 
 
 class _GivenUpError(Exception):

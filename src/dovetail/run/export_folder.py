@@ -70,6 +70,8 @@ def _fill(folder: Path, content: Sequence[Path]) -> None:
 
 def prune(folder: Path, keep: int | None, exported: Path | None) -> None:
     """Delete all but the exports of the `keep` highest steps and the one that was made last."""
+    if folder.is_dir():
+        files.settle(folder)
     if keep is None:
         return
     surplus = list(files.listed(folder).values())[:-keep]

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from dovetail.errors import CheckpointError, ParamsError, nearest
+from dovetail.errors import CheckpointError, ParamsError, StorageError, nearest
 from dovetail.run import checkpoint_files as files
 from dovetail.run import export_folder
 from dovetail.run.better import BestIs, better, comparable, lower_is_better
@@ -247,12 +247,18 @@ def _read_best(folder: Path) -> dict[str, Any] | None:
 
 def _write_best(folder: Path, best: Mapping[str, Any]) -> None:
     aside = folder / f".{_BEST}.part"
-    with aside.open("w") as file:
-        json.dump(best, file)  # a nan among the metrics is written as NaN, and read so
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(folder / _BEST)
-    files.sync(folder)
+    try:
+        with aside.open("w") as file:
+            json.dump(best, file)  # a nan among the metrics is written as NaN, and read so
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(folder / _BEST)
+        files.sync(folder)
+    except OSError as error:
+        raise StorageError(
+            f"What is the best can't be written to {folder / _BEST}: {error}. Make room or mend "
+            "the disk, then start the same command again."
+        ) from error
 
 
 def _checked_name(name: Any) -> str:
