@@ -117,6 +117,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Measure whether a long run holds more memory.")
     parser.add_argument("--steps", type=int, default=50_000, help="of the run (%(default)s)")
     options = parser.parse_args()
+    torch.set_num_threads(1)  # in steps as short as these a second one only waits
     watch = Watch(max(options.steps // 10, 1))
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as temporary:
