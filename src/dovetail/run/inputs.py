@@ -19,7 +19,8 @@ from dovetail.definition.definition import Definition
 from dovetail.definition.modes import ModeKeys
 from dovetail.definition.signature import Matched, where
 from dovetail.errors import DataError, DefinitionError
-from dovetail.run.iterable_input import IterableInput, split_pair
+from dovetail.run.iterable_input import IterableInput
+from dovetail.run.pairs import split_pair
 from dovetail.run.record_input import RecordInput
 
 

@@ -16,6 +16,7 @@ from dovetail.program.batches import count
 from dovetail.program.randomness import derive
 from dovetail.run.fast_forward import dropped
 from dovetail.run.held_state import NotHeldError, given_back, held
+from dovetail.run.pairs import split_pair
 from dovetail.run.seeded_input import GENERATORS_IN_USE
 
 Unpositioned = Literal["restart", "fast_forward", "refuse"]
@@ -275,21 +276,3 @@ def _length(value: Any) -> int | None:
         return len(value)
     except Exception:  # a loader over an iterable dataset has none
         return None
-
-
-def split_pair(item: Any, name: str, *, labelled: bool) -> tuple[Any, Any]:
-    """Return (features, labels) of what an input gave for one batch.
-
-    Raises:
-      DataError: it is no such pair.
-    """
-    if not isinstance(item, (tuple, list)):
-        return item, None
-    if len(item) == 2:
-        return item[0], item[1] if labelled else None
-    if len(item) == 1:  # what a DataLoader over a TensorDataset of one tensor gives
-        return item[0], None
-    raise DataError(
-        f"{name} gave a {type(item).__name__} of {len(item)} items for a batch; it must give "
-        "(features, labels). Put several features into one dict."
-    )
