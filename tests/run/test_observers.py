@@ -105,13 +105,19 @@ def test_each_evaluation_is_told_of_and_training_goes_on(look, calls):
 def test_an_error_is_told_to_the_hooks_with_the_checkpoint_that_is_kept(run, calls, tmp_path):
     with pytest.raises(NanLossError, match="The last good checkpoint is"):
         with failure_told(Hooks([Looks(calls)]), run, lambda: tmp_path / "0000000005"):
-            raise NanLossError("The loss is nan at step 7.", 7)
+            raise NanLossError("The loss is nan at step 8.", 8)
     assert calls == [
         (
             "hook.on_error",
-            f"The loss is nan at step 7. The last good checkpoint is {tmp_path / '0000000005'}.",
+            f"The loss is nan at step 8. The last good checkpoint is {tmp_path / '0000000005'}.",
         )
     ]
+
+
+def test_an_error_of_a_step_that_is_past_says_how_to_find_out_more(run, tmp_path):
+    late = "parameters of step 7 were gone when this was seen: run again with finite_checks='all'"
+    with pytest.raises(NanLossError, match=late), failure_told(Hooks([]), run, lambda: tmp_path):
+        raise NanLossError("The loss is nan at step 7.", 7)
 
 
 @pytest.mark.parametrize(("error", "written"), [(ValueError, 1), (KeyboardInterrupt, 0)])

@@ -39,22 +39,14 @@ def explain(
       parts: into how many parts a batch is cut.
       model_dir: where the batch is saved.
     """
-    if error.step != step:  # an accelerator's losses are looked at late
-        more = (
-            f"The loss was looked at after step {step}, when batch and parameters of step "
-            f"{error.step} were gone. Run again with finite_checks='all': it goes on from the last "
-            "good checkpoint to the same step, and names what goes wrong there."
-        )
-    else:
-        found = (
-            "" if isinstance(error, NotFinite) else diagnose(program, features, labels, step, parts)
-        )
-        try:
-            where = f"The batch is saved in {save_batch(model_dir, step, features, labels)}."
-        except OSError as failed:
-            where = f"The batch could not be saved: {failed}"
-        more = f"{found} {where}".strip()
-    error.args = (f"{error} {more}",)
+    if error.step != step:
+        return  # an accelerator's losses are looked at late: `failure_told` says what to do
+    found = "" if isinstance(error, NotFinite) else diagnose(program, features, labels, step, parts)
+    try:
+        where = f"The batch is saved in {save_batch(model_dir, step, features, labels)}."
+    except OSError as failed:
+        where = f"The batch could not be saved: {failed}"
+    error.args = (f"{error} {found} {where}".replace("  ", " "),)
 
 
 def diagnose(program: Program, features: Any, labels: Any, step: int, parts: int = 1) -> str:

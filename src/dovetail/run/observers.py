@@ -153,9 +153,20 @@ def failure_told(hooks: Hooks, run: Run, newest: Callable[[], Path | None]) -> I
     except Exception as error:
         kept = newest()
         if isinstance(error, NanLossError) and kept is not None:
-            error.args = (f"{error} The last good checkpoint is {kept}.",)
+            error.args = (f"{error} The last good checkpoint is {kept}.{_late(error, run)}",)
         hooks.on_error(run, error)
         raise
+
+
+def _late(error: NanLossError, run: Run) -> str:
+    """Say what to do where the step that went wrong was past when that was seen."""
+    if error.step > run.step or (run.config is not None and run.config.finite_checks == "all"):
+        return ""
+    return (
+        f" The batch and the parameters of step {error.step} were gone when this was seen: run "
+        "again with finite_checks='all', which goes on from there to the same step, and names what "
+        "goes wrong."
+    )
 
 
 @contextmanager
