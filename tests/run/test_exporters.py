@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from dovetail.errors import CheckpointError, ParamsError, StorageError
-from dovetail.run import checkpoint, export_folder, exporters, retention
+from dovetail.run import best_export, checkpoint, export_folder, retention
 from dovetail.run.exporters import BestExporter, Exporter, FinalExporter, LatestExporter
 from dovetail.run.specs import EvalSpec
 
@@ -136,7 +136,7 @@ def test_a_kill_between_copying_and_recording_loses_neither_the_old_best_nor_the
     give(BestExporter(exports_to_keep=1), saved(1), loss=0.5)
     better = saved(2)
     with monkeypatch.context() as patched:
-        patched.setattr(exporters, "_write_best", _killed)
+        patched.setattr(best_export, "write", _killed)
         with pytest.raises(_Killed):
             give(BestExporter(exports_to_keep=1), better, loss=0.4)
     assert {1, 2} <= set(kept(tmp_path, "best"))
@@ -165,7 +165,7 @@ def test_a_kill_between_copying_and_recording_of_a_run_that_goes_back_keeps_what
 ):
     give(BestExporter(exports_to_keep=1), saved(1), loss=0.5)
     with monkeypatch.context() as patched:
-        patched.setattr(exporters, "_write_best", _killed)
+        patched.setattr(best_export, "write", _killed)
         with pytest.raises(_Killed):
             give(BestExporter(exports_to_keep=1), saved(4), loss=0.4)
     # It goes on from step 1, and its new best comes at an earlier step than what was left behind.

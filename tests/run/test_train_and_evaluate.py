@@ -18,7 +18,7 @@ import dovetail
 from dovetail import layers, optimizers
 from dovetail.errors import DataError, ParamsError, StorageError
 from dovetail.program.program import Program
-from dovetail.run import checkpoint, evaluations
+from dovetail.run import checkpoint, evaluation_log
 from dovetail.run.early_stopping import EarlyStopping
 from dovetail.run.estimator import Estimator
 from dovetail.run.exporters import BestExporter, FinalExporter, LatestExporter
@@ -448,7 +448,7 @@ def test_an_error_in_an_evaluation_names_it_and_the_state_is_saved(
 def test_a_full_disk_leaves_the_log_of_an_evaluation_whole(
     make: Callable[..., Estimator], records: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    record = evaluations.record
+    record = evaluation_log.record
 
     class Full(Hook):
         def after_step(self, run, output):
@@ -456,14 +456,14 @@ def test_a_full_disk_leaves_the_log_of_an_evaluation_whole(
                 raise OSError(28, "No space left on device")
 
             if run.step == 8:
-                monkeypatch.setattr(evaluations, "record", too_long)
+                monkeypatch.setattr(evaluation_log, "record", too_long)
 
     whole, spec = make("whole", **SETTINGS), EvalSpec(records, None)
     train_and_evaluate(whole, TrainSpec(records, STEPS), spec)
     again = make("again", **SETTINGS)
     with pytest.raises(StorageError, match="metrics of step 8 can't be written .* made again"):
         train_and_evaluate(again, TrainSpec(records, STEPS, [Full()]), spec)
-    monkeypatch.setattr(evaluations, "record", record)
+    monkeypatch.setattr(evaluation_log, "record", record)
     assert again.get_variable_value("global_step") == 8
     assert steps_of(Path(again.eval_dir())) == [4]
     train_and_evaluate(make("again", **SETTINGS), TrainSpec(records, STEPS), spec)

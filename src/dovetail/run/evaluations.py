@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dovetail.errors import ParamsError, StorageError, nearest
+from dovetail.errors import ParamsError, nearest
 from dovetail.run import checkpoint, retention
 from dovetail.run.evaluate import as_before, evaluate, scalars
-from dovetail.run.event_files import record, rewind
-from dovetail.run.event_protos import Event, Summary
+from dovetail.run.evaluation_log import EvaluationLog
 from dovetail.run.exporters import checked_exporters
 from dovetail.run.hooks import Hook, Run
 from dovetail.run.inputs import Input
 from dovetail.run.saving import step_of
 from dovetail.run.seeded_input import GENERATORS_IN_USE
 from dovetail.run.specs import EvalSpec, checked_specs
-from dovetail.run.summaries import SummaryWriter, read_scalars
 
 Metrics = dict[str, Any]
 
@@ -64,7 +59,7 @@ class Evaluations:
         self._open_source = open_source
         self._estimator = estimator
         self._sources: dict[str, Input] = {}
-        self._logs = {spec.folder: _Log(model_dir / spec.folder) for spec in self.specs}
+        self._logs = {spec.folder: EvaluationLog(model_dir / spec.folder) for spec in self.specs}
         self._by_step: dict[int, dict[str, Metrics]] = {}
         self._exported: dict[str, Path] = {}
 
@@ -225,48 +220,6 @@ def line(name: str, step: int, metrics: Mapping[str, Any]) -> str:
     """
     values = [f"{key} {value:.4g}" for key, value in scalars(metrics).items()]
     return f"Evaluation{' ' if name else ''}{name} at step {step}: {'  '.join(values)}"
-
-
-class _Log:
-    """The event log of one evaluation: one file in its folder for the length of a run.
-
-    It is opened for each point alone, since `dovetail evaluate` may rewrite the files meanwhile.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._start: int | None = None
-        self._file: Path | None = None
-
-    def begin(self, step: int) -> None:
-        """Drop what a run that was killed wrote of later steps: it will be written again."""
-        self._start = step
-        rewind(self.folder, lambda found: found <= step)
-
-    def at(self, step: int) -> dict[str, float]:
-        """Return what was written of a step."""
-        curves = read_scalars(self.folder)
-        return {tag: value for tag, points in curves.items() for s, value in points if s == step}
-
-    def write(self, values: Mapping[str, float], step: int) -> None:
-        if self._file is None or not self._file.exists():
-            with SummaryWriter(self.folder, self._start, replace_step=step) as writer:
-                writer.scalars(values, step)
-            self._start, self._file = None, writer.path
-            return
-        entries = [Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
-        event = Event(wall_time=time.time(), step=step, summary=Summary(value=entries))
-        size = self._file.stat().st_size
-        try:
-            with self._file.open("ab") as file:
-                file.write(record(event.SerializeToString()))
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                os.truncate(self._file, size)  # no half of a record stands before later ones
-            raise StorageError(
-                f"The metrics of step {step} can't be written to {self._file}: {error}. Make room, "
-                "then start the same command again: the evaluation will be made again."
-            ) from error
 
 
 class _GivenUpError(Exception):

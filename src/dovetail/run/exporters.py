@@ -7,16 +7,14 @@ line take as one.
 
 from __future__ import annotations
 
-import json
 import math
-import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from dovetail.errors import CheckpointError, ParamsError, StorageError, nearest
+from dovetail.errors import ParamsError, nearest
+from dovetail.run import best_export, export_folder
 from dovetail.run import checkpoint_files as files
-from dovetail.run import export_folder
 from dovetail.run.better import BestIs, better, comparable, lower_is_better
 from dovetail.run.saving import step_of
 
@@ -173,11 +171,11 @@ class BestExporter:
         is_the_final_export: bool,
     ) -> Path | None:
         current = comparable(eval_result)
-        best = _read_best(export_path)
+        best = best_export.read(export_path)
         if self.compare_fn is None:
             self._check_has_metric("the evaluation", current)
             if best is not None:
-                self._check_has_metric(str(export_path / _BEST), best["metrics"])
+                self._check_has_metric(str(export_path / best_export.NAME), best["metrics"])
         record = {"step": step_of(checkpoint_path), "metrics": current}
         nothing = {self.metric: math.nan}  # anything is better, but for another nan
         if best is None:
@@ -192,7 +190,7 @@ class BestExporter:
         # the best before as it was; a resumed run asks again, which does what is left.
         exported = export_folder.put(checkpoint_path, export_path)
         if exported is not None:
-            _write_best(export_path, record)
+            best_export.write(export_path, record)
             export_folder.prune(export_path, self.exports_to_keep, exported)
         return exported
 
@@ -202,9 +200,6 @@ class BestExporter:
                 f"BestExporter '{self.name}' compares by '{self.metric}', which {where} does not "
                 f"hold.{nearest(self.metric, metrics)} It holds: {', '.join(metrics)}."
             )
-
-
-_BEST = "best.json"
 
 
 def checked_exporters(given: Exporter | Iterable[Exporter] | None) -> tuple[Exporter, ...]:
@@ -224,41 +219,6 @@ def checked_exporters(given: Exporter | Iterable[Exporter] | None) -> tuple[Expo
                 "as dovetail.LatestExporter(), BestExporter() or FinalExporter()."
             )
     return taken
-
-
-def _read_best(folder: Path) -> dict[str, Any] | None:
-    path = folder / _BEST
-    try:
-        best = json.loads(path.read_text())
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
-        raise CheckpointError(
-            f"{path} is damaged: it is no JSON ({error}). Delete it, and the best is looked for "
-            "afresh."
-        ) from error
-    if not isinstance(best, dict) or not {"step", "metrics"} <= best.keys():
-        raise CheckpointError(
-            f"{path} holds no best export: it must be an object of step and metrics. Delete it, "
-            "and the best is looked for afresh."
-        )
-    return best
-
-
-def _write_best(folder: Path, best: Mapping[str, Any]) -> None:
-    aside = folder / f".{_BEST}.part"
-    try:
-        with aside.open("w") as file:
-            json.dump(best, file)  # a nan among the metrics is written as NaN, and read so
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(folder / _BEST)
-        files.sync(folder)
-    except OSError as error:
-        raise StorageError(
-            f"What is the best can't be written to {folder / _BEST}: {error}. Make room or mend "
-            "the disk, then start the same command again."
-        ) from error
 
 
 def _checked_name(name: Any) -> str:
