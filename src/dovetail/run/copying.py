@@ -21,11 +21,11 @@ Tensors = tuple[list[torch.Tensor], list[torch.Tensor]]
 class Copying:
     """Copies that go on while nobody changes the originals, and know if somebody did.
 
-    One thread calls `run`. The one that computes calls `settle` before it changes anything; it
-    then takes over what is left, so that it never waits for a thread that the system holds back.
-    On the CPU this works with plain memory copies: torch's own would take all cores from the
-    computing. On CUDA the copies are put on a stream of their own, and the device waits, not the
-    caller.
+    One thread calls `run`, best one of low priority. The one that computes calls `settle` before
+    it changes anything, and then copies what is left itself, on all cores: where there are cores
+    to spare all is copied by then, and where there are none the copy takes nothing from the
+    computing, which a copy beside it would slow by more than it takes itself. On CUDA the copies
+    are put on a stream of their own, and the device waits, not the caller.
 
     Args:
       pairs: (buffer on the CPU, tensor) to copy.
@@ -76,7 +76,7 @@ class Copying:
 
     def settle(self) -> None:
         """Return when the originals may be changed."""
-        self._take()
+        self._take(all_cores=True)
         self._done.wait()
         if self._copied is not None:
             torch.cuda.current_stream(self._device).wait_event(self._copied)
@@ -113,7 +113,7 @@ class Copying:
                 (to[at : at + _PIECE], source[at : at + _PIECE]) for at in range(0, len(to), _PIECE)
             )
 
-    def _take(self) -> None:
+    def _take(self, *, all_cores: bool = False) -> None:
         try:
             while self._pieces:
                 try:
@@ -122,7 +122,10 @@ class Copying:
                     return
                 if isinstance(to, np.ndarray):
                     assert isinstance(source, np.ndarray)
-                    np.copyto(to, source)
+                    if all_cores:
+                        torch.from_numpy(to).copy_(torch.from_numpy(source))
+                    else:
+                        np.copyto(to, source)
                 elif self._stream is None:
                     assert isinstance(source, list)
                     # It has no public name.

@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -34,7 +35,7 @@ class _Save:
         self.complete = complete
         self.path: Path | None = None
         self.error: BaseException | None = None
-        self.thread: threading.Thread | None = None
+        self.done: Future[None] | None = None
 
 
 class Saver:
@@ -42,9 +43,9 @@ class Saver:
 
     `save` takes at once what a forward pass may change: batch statistics and other buffers, and
     the plain values (step, position, settings of optimizers). Parameters, the optimizers' tensors
-    and averages are copied to buffers that are kept, by a thread, while the next forward and
-    backward pass read them; `settle`, called before the update, waits for that and no longer. The
-    thread then looks whether the copy is finite, writes it, syncs it to the disk, gives it its
+    and averages are copied to buffers that are kept, by a thread of low priority, while the next
+    forward and backward pass read them; `settle`, called before the update, copies what is left.
+    The thread then looks whether the copy is finite, writes it, syncs it to the disk, gives it its
     name and deletes what need not be kept. The first save of all copies everything at once: the
     buffers are made then, and it shows which parameters a forward pass changes in place (Keras
     does that to some); they count as buffers from then on. If one is first changed later, the copy
@@ -106,6 +107,8 @@ class Saver:
         self._again = False
         self._copying: Copying | None = None  # until it is settled
         self._under_way: _Save | None = None
+        # One thread for all saves: to start a thread is to wait until the system runs it.
+        self._thread: ThreadPoolExecutor | None = None
         self._saved: list[Path] = []
         self._error: BaseException | None = None
 
@@ -145,10 +148,9 @@ class Saver:
         self._first = self._again = False
         self._copying = copying
         one = self._under_way = _Save(taken, copying, complete=at_once)
-        one.thread = threading.Thread(
-            target=self._work, args=(one,), name=f"dovetail saves step {step}"
-        )
-        one.thread.start()
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(1, "dovetail saver", initializer=_give_way)
+        one.done = self._thread.submit(self._work, one)
         if wait or not self.background:
             self._finish()
             self._raise()
@@ -173,8 +175,8 @@ class Saver:
         """
         one = self._under_way
         if one is not None:
-            assert one.thread is not None
-            if one.thread.is_alive():
+            assert one.done is not None
+            if not one.done.done():
                 return self._taken()
             self._finish()
         self._raise()
@@ -198,6 +200,9 @@ class Saver:
         What `saved` was not asked for remains to be asked for.
         """
         self._finish()
+        if self._thread is not None:
+            self._thread.shutdown()
+            self._thread = None
 
     def _taken(self) -> list[Path]:
         saved, self._saved = self._saved, []
@@ -213,8 +218,8 @@ class Saver:
         if one is None:
             return
         self.settle()
-        assert one.thread is not None
-        one.thread.join()
+        assert one.done is not None
+        one.done.result()
         self._under_way = None
         if one.path is not None:
             self._saved.append(one.path)
@@ -230,7 +235,6 @@ class Saver:
     def _work(self, one: _Save) -> None:
         try:
             one.copying.run()
-            _give_way()
             self._check_finite(one)
             one.path = self._write(one)
             retention.prune(self.model_dir, self.policy, current=one.path)
