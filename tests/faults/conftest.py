@@ -166,6 +166,12 @@ def curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
     return {tag: curve for tag, curve in found.items() if not tag.startswith(TIMES)}
 
 
+def exports(model_dir: Path) -> dict[Path, bytes]:
+    """Return what exporters keep: tensors by path, and which is the best."""
+    files = [*model_dir.glob("export/**/*.safetensors"), *model_dir.glob("export/*/best.json")]
+    return {path.relative_to(model_dir): path.read_bytes() for path in files}
+
+
 def assert_same_end(one: Path, other: Path) -> None:
     """Compare what two runs ended with, bit for bit, and all that they logged."""
     newest, others = checkpoint.latest(one), checkpoint.latest(other)
@@ -181,6 +187,7 @@ def assert_same_end(one: Path, other: Path) -> None:
                 assert torch.equal(value, right[name]), name
             else:
                 assert value == right[name], name
+    assert exports(one) == exports(other)
     for folder in {path.parent for top in (one, other) for path in top.rglob("events.out.*")}:
         below = folder.relative_to(one if folder.is_relative_to(one) else other)
         assert curves(one / below) == curves(other / below), below
@@ -218,6 +225,7 @@ def command(data: Path, forking: Forking) -> Command:
             *("--data", str(data / "train"), "--batch-size", "8", "--seed", "3"),
             *("--parts", "2", "--precision", "bf16", "--prefetch", "2", "--device", "cpu"),
             *("--ema-decay", "0.9", "--eval-data", str(data / "test"), "--eval-steps", "3"),
+            *("--export", "best", "--keep-checkpoint-best", "1", "--best-metric", "accuracy"),
             *("--save-checkpoints-steps", "4", "--save-summary-steps", "1"),
             *("--log-step-count-steps", "1", "--keep-checkpoint-max", "3"),
         ),

@@ -29,6 +29,7 @@ def one_message(err: str) -> str:
     [
         ("EIO", "os.fsync"),
         ("ENOSPC", "os.mkdir"),
+        ("EIO", "os.rename"),
         ("ENOSPC", "open"),
     ],
 )
@@ -97,11 +98,11 @@ def test_a_write_that_fails_half_way_leaves_what_was_there(
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 3 MB."""
+    """A file system of 9 MB."""
     place = tmp_path / "disk"
     place.mkdir()
     try:
-        command = ["mount", "-t", "tmpfs", "-o", "size=3m", "none", str(place)]
+        command = ["mount", "-t", "tmpfs", "-o", "size=9m", "none", str(place)]
         tried = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError:
         pytest.skip("there is no `mount` here to make a small file system with")
@@ -119,7 +120,7 @@ def test_a_run_on_a_full_disk_ends_with_what_was_saved_and_goes_on_when_there_is
     all_load: Callable[[Path], list[int]],
 ) -> None:
     ballast = small_disk / "ballast"
-    ballast.write_bytes(b"x" * 1_000_000)
+    ballast.write_bytes(b"x" * 7_000_000)
     model_dir = small_disk / "run"
     ended = wide.run(model_dir)
     assert ended.code == FAILURE, ended.err
