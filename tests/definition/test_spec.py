@@ -100,6 +100,7 @@ def test_a_torch_optimizer_is_refused_with_its_description():
         (LOSS, "it is a Tensor"),
         ({}, "empty dict"),
         ({"a": LOSS}, "train_op['a'] must be"),
+        ({"average": optimizers.SGD(0.1).minimize(LOSS)}, "can't be named 'average'"),
     ],
 )
 def test_what_is_no_train_op_is_refused(train_op, expected):

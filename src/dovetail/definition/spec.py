@@ -107,6 +107,11 @@ def _check_types(spec: EstimatorSpec) -> None:
         if not spec.train_op:
             raise DefinitionError("EstimatorSpec: train_op is an empty dict.")
         for name, op in spec.train_op.items():
+            if name == "average":
+                raise DefinitionError(
+                    "EstimatorSpec: a train_op can't be named 'average', under which checkpoints "
+                    "keep averages of the parameters. Give it another name."
+                )
             _check_train_op(op, f"train_op['{name}']")
     elif spec.train_op is not None:
         _check_train_op(spec.train_op, "train_op")

@@ -96,12 +96,15 @@ class Held:
         """
         model_dir = self._resolved.config.model_dir
         assert model_dir is not None
-        wanted = Path(path) if path is not None else newest_of(model_dir)
+        if path is None:
+            newest_of(model_dir)  # refuses where there is none
         program = self.program_for(mode)
-        if self._live is not None and self._live.path == wanted and program.built:
-            return None
+        if self._live is not None and program.built:
+            wanted = checkpoint.latest_good_path(model_dir) if path is None else Path(path)
+            if self._live.path == wanted:
+                return None
         if path is not None:
-            return checkpoint.load(wanted)
+            return checkpoint.load(Path(path))
 
         def note(text: str) -> None:
             warnings.warn(text, stacklevel=5)
