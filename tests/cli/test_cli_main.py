@@ -8,7 +8,17 @@ import pytest
 
 from dovetail.cli.main import app
 
-VERBS = ("prepare", "records", "train", "evaluate", "predict", "inspect", "status", "reproduce")
+VERBS = (
+    "prepare",
+    "records",
+    "train",
+    "evaluate",
+    "predict",
+    "run",
+    "inspect",
+    "status",
+    "reproduce",
+)
 
 
 @pytest.mark.parametrize("words", [[], ["--help"], ["-h"]])

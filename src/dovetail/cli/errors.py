@@ -14,7 +14,7 @@ import select
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -29,11 +29,11 @@ _CALLS_THE_USER = ("definition", "layers", "program/network.py")
 
 
 @contextmanager
-def mistakes_shown(model: str | None = None, *, show_traceback: bool = False) -> Iterator[None]:
+def mistakes_shown(*models: str, show_traceback: bool = False) -> Iterator[None]:
     """Turn an exception into a message and typer.Exit with its code; warnings into notes.
 
     Args:
-      model: the user's model file, whose line is shown if it is what raised.
+      *models: the user's files, whose line is shown if one is what raised.
       show_traceback: print the whole traceback before the message.
     """
     with warnings.catch_warnings():
@@ -48,32 +48,32 @@ def mistakes_shown(model: str | None = None, *, show_traceback: bool = False) ->
             raise typer.Exit(INTERRUPTED) from None
         except BrokenPipeError as error:
             if not _nobody_reads():
-                raise typer.Exit(show(error, model, show_traceback=show_traceback)) from error
+                raise typer.Exit(show(error, *models, show_traceback=show_traceback)) from error
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except Exception as error:
-            raise typer.Exit(show(error, model, show_traceback=show_traceback)) from error
+            raise typer.Exit(show(error, *models, show_traceback=show_traceback)) from error
 
 
-def show(error: Exception, model: str | None = None, *, show_traceback: bool = False) -> int:
+def show(error: Exception, *models: str, show_traceback: bool = False) -> int:
     """Print an exception as a message and return the exit code for it."""
     if show_traceback:
         traceback.print_exception(error)
-    text, code = explained(error, model)
+    text, code = explained(error, *models)
     say_on_stderr(text, label="error:")
     return code
 
 
-def explained(error: Exception, model: str | None = None) -> tuple[str, int]:
+def explained(error: Exception, *models: str) -> tuple[str, int]:
     """Return what to tell the user about an exception, and the exit code.
 
     Args:
       error: with its traceback.
-      model: the user's model file.
+      *models: the user's files.
 
     >>> explained(DovetailError("The records are empty."))
     ('The records are empty.', 1)
     """
-    at = _user_line(error, model)
+    at = _user_line(error, models)
     name = type(error).__name__
     if isinstance(error, DovetailError):
         text = str(error)
@@ -91,7 +91,7 @@ def explained(error: Exception, model: str | None = None) -> tuple[str, int]:
         return text, MISTAKE
     if _raised_below_the_definition(error):
         last = traceback.extract_tb(error.__traceback__)[-1]
-        whose = f" of {model}" if model else ""
+        whose = f" of {models[0]}" if models else ""
         return (
             f"{name}: {error}\n  raised in {last.filename}:{last.lineno}, called by the "
             f"definition{whose}: what it is made of does not fit its input, or has wrong "
@@ -121,13 +121,14 @@ def _note_once() -> Callable[..., None]:
     return note
 
 
-def _user_line(error: BaseException, model: str | None) -> traceback.FrameSummary | None:
+def _user_line(error: BaseException, models: Sequence[str]) -> traceback.FrameSummary | None:
     """Find the innermost line of the user's files that an exception, or its cause, came through."""
-    if model is None or not Path(model).is_file():
+    files = [path for path in map(Path, models) if path.is_file()]
+    if not files:
         return None
     from dovetail.definition.source import local_files
 
-    own = {str(path.resolve()) for path in local_files(Path(model))}
+    own = {str(path.resolve()) for file in files for path in local_files(file)}
     current: BaseException | None = error
     while current is not None:
         for frame in reversed(traceback.extract_tb(current.__traceback__)):

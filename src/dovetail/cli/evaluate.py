@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -69,7 +70,7 @@ def evaluate(
         dovetail evaluate digits.py --data demo/records/test \\
             --model-dir demo/model
     """
-    from dovetail.cli.show import print_json, say, table
+    from dovetail.cli.show import print_json, say
     from dovetail.cli.values import show_values
     from dovetail.run.estimator import Estimator
 
@@ -92,6 +93,13 @@ def evaluate(
     if as_json:
         print_json(metrics)
         return
+    show_metrics(metrics)
+
+
+def show_metrics(metrics: Mapping[str, Any]) -> None:
+    """Print the metrics of an evaluation as a table, the loss and the step last."""
+    from dovetail.cli.show import table
+
     order = sorted(metrics, key=lambda key: (key == "global_step", key == "loss"))
     table(("metric", "value"), [(key, _shown(metrics[key])) for key in order])
 

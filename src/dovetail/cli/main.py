@@ -15,6 +15,7 @@ from dovetail.cli.predict import predict
 from dovetail.cli.prepare import prepare
 from dovetail.cli.records import records
 from dovetail.cli.reproduce import reproduce
+from dovetail.cli.run import run
 from dovetail.cli.status import status
 from dovetail.cli.train import train
 
@@ -28,7 +29,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["--help", "-h"]},
 )
-for _verb in (prepare, records, train, evaluate, predict, inspect, status, reproduce):
+for _verb in (prepare, records, train, evaluate, predict, run, inspect, status, reproduce):
     app.command()(_verb)
 
 

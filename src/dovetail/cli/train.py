@@ -92,17 +92,26 @@ def train(
 
         overfit(resolved, data, overfit_batches, verbose=verbose)
     else:
-        _train(resolved, data, specs, hooks, verbose=verbose)
+        carry_out(resolved, data, specs, hooks, verbose=verbose)
 
 
-def _train(
+def carry_out(
     resolved: Resolved,
-    data: str,
+    data: Any,
     specs: list[EvalSpec],
     hooks: list[EarlyStopping],
     *,
     verbose: bool,
 ) -> None:
+    """Train with everything put together, and say what came of it.
+
+    Args:
+      resolved: the values; without a model_dir they get one of their own.
+      data: records, or an input_fn.
+      specs: what is evaluated beside the training.
+      hooks: of the training.
+      verbose: show every value.
+    """
     from dovetail.cli.show import duration, plural, say, say_on_stderr
     from dovetail.cli.values import show_values
     from dovetail.run.estimator import Estimator
@@ -116,7 +125,8 @@ def _train(
     started = time.monotonic()
     with not_left_empty(made):
         estimator = Estimator.from_resolved(resolved)
-        show_values(resolved, training=True, verbose=verbose)
+        records = not callable(data)
+        show_values(resolved, training=True, records=records, verbose=verbose)
         evaluations = evaluations_of(estimator, specs) if specs else None
         if resolved.config.keep_checkpoint_best and not specs:
             say_on_stderr("--keep-checkpoint-best goes by evaluations: give --eval-data too.")

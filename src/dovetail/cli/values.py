@@ -11,31 +11,34 @@ _FIRST = ("runconfig.model_dir", "max_steps", "epochs", "batch_size")
 _ALWAYS = (*_FIRST, "runconfig.seed", "runconfig.device")
 
 
-def show_values(resolved: Resolved, *, training: bool, verbose: bool = False) -> None:
+def show_values(
+    resolved: Resolved, *, training: bool, records: bool = True, verbose: bool = False
+) -> None:
     """Print the values on stdout: those that were given and the main ones, or all of them.
 
     Args:
       resolved: the values.
       training: whether the batch size and the length of training count.
+      records: whether it is on records, which end after an epoch; an input_fn ends where it ends.
       verbose: show all, defaults included.
     """
     from dovetail.cli.show import plural, say, table
 
-    rows, left_out = shown_values(resolved, training=training, verbose=verbose)
+    rows, left_out = shown_values(resolved, training=training, records=records, verbose=verbose)
     table(("value", "", "from"), rows)
     if left_out:
         say(f" ({plural(left_out, 'more value')} by default: --verbose shows all)")
 
 
 def shown_values(
-    resolved: Resolved, *, training: bool, verbose: bool
+    resolved: Resolved, *, training: bool, records: bool = True, verbose: bool
 ) -> tuple[list[tuple[str, str, str]], int]:
     """Return rows of name, value and origin, and how many values were left out."""
     from dovetail.program.devices import choose_device
 
     values, origins = resolved.values(), dict(resolved.origins)
     if training:
-        if resolved.max_steps is None and resolved.epochs is None:
+        if records and resolved.max_steps is None and resolved.epochs is None:
             values["epochs"], origins["epochs"] = 1, "default"
         del values["eval_batch_size"]
     else:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dovetail.data.schema import Schema
 from dovetail.definition.custom_reader import CustomReader
@@ -14,6 +14,9 @@ from dovetail.definition.hparams import HParams
 from dovetail.definition.signature import Matched, where
 from dovetail.definition.spec import EstimatorSpec
 from dovetail.errors import DefinitionError, ParamsError, nearest
+
+if TYPE_CHECKING:
+    from dovetail.definition.modeler import Modeler
 
 RUN_KEYS = (
     "batch_size",
@@ -37,7 +40,7 @@ class Definition:
 
     Attributes:
       name: the file's stem, or the function's name.
-      way: "model_fn" or "model file".
+      way: "model_fn", "model file" or "modeler".
       params: the definition's own hyperparameters with their values.
       fresh: makes the model_fn of one program: `fresh(params) -> ModelFn`. A file is executed
         again for each program, so that its global objects start anew and are shared with nobody;
@@ -50,6 +53,7 @@ class Definition:
       preprocess: tensor code applied to features in every mode.
       process: is given predictions by `dovetail predict`.
       path: the file, if it came from one.
+      beside: other files that belong to it, such as the data.py of a params file's folder.
       declares_params: whether `params` holds every key that may be set.
     """
 
@@ -64,6 +68,7 @@ class Definition:
     preprocess: Matched | None = None
     process: Matched | None = None
     path: Path | None = None
+    beside: tuple[Path, ...] = ()
     declares_params: bool = False
 
     def with_params(self, values: Mapping[str, Any] | None) -> Definition:
@@ -132,22 +137,23 @@ class Definition:
     @property
     def files(self) -> tuple[Path, ...]:
         """The files that the definition is written in: its own, and local modules it imports."""
-        if self.path is None:
-            return ()
         from dovetail.definition.source import local_files
 
-        return local_files(self.path)
+        own = local_files(self.path) if self.path is not None else ()
+        more = (file for path in self.beside for file in local_files(path))
+        return tuple(dict.fromkeys([*own, *more]))
 
 
 def load(
-    source: str | Path | ModuleType | Callable[..., Any] | Definition,
+    source: str | Path | ModuleType | Callable[..., Any] | Modeler | Definition,
     params: Mapping[str, Any] | None = None,
 ) -> Definition:
-    """Read a definition from a file, a module, a function, or another definition.
+    """Read a definition from a file, a module, a function, a modeler, or another definition.
 
     Args:
       source: the path of a Python file with `model_fn`, or with `model`, `loss`, `optimizer` and
-        the other parts of a model file; a module with the same; a `model_fn`; a `Definition`.
+        the other parts of a model file, or with `modeler`; a module with the same; a `model_fn`;
+        a `Modeler`; a `Definition`.
       params: values that replace the definition's own.
 
     Returns:
@@ -170,6 +176,8 @@ def load(
       0.1
     """
     from dovetail.definition import model_file
+    from dovetail.definition.modeler import Modeler
+    from dovetail.definition.modeler_lowering import from_modeler
 
     if isinstance(source, Definition):
         definition = source
@@ -177,6 +185,8 @@ def load(
         definition = model_file.from_file(Path(source))
     elif isinstance(source, ModuleType):
         definition = model_file.from_module(source)
+    elif isinstance(source, Modeler):
+        definition = from_modeler(source)
     elif callable(source) and not isinstance(source, type):
         definition = _from_function(source)
     else:

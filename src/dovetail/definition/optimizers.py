@@ -27,6 +27,7 @@ from dovetail.definition.optimizer_kinds import (
     Momentum,
     RMSProp,
 )
+from dovetail.definition.optimizer_section import arguments_of, other_names
 from dovetail.definition.param_groups import ParamGroup, layerwise_decay, no_decay
 from dovetail.definition.train_op import Gradients, TrainOp
 from dovetail.errors import DefinitionError, ParamsError, nearest
@@ -47,6 +48,7 @@ __all__ = [
     "TrainOp",
     "as_description",
     "clip_gradients",
+    "from_params",
     "get",
     "layerwise_decay",
     "no_decay",
@@ -92,6 +94,37 @@ def get(name: str, **arguments: Any) -> Optimizer:
     if isinstance(rate, (Mapping, list, tuple)):
         arguments["learning_rate"] = schedules.get(rate)
     return kind(**arguments)
+
+
+def from_params(section: Mapping[str, Any]) -> Optimizer:
+    """Return the optimizer that the optimizer section of a params file describes.
+
+    Args:
+      section: `optimizer_type` (or `type`, `name`), one of those that `get` knows;
+        `learning_rate`, a number, a mapping that names a schedule, or a list of such mappings, run
+        one after the other; `clip_norm` or `clip_value` (or `max_gradient_norm`,
+        `max_gradient_value`); and the optimizer's own arguments, where `beta1` and `beta2` stand
+        for `betas`. `gradient_accumulation_steps`, `precision` and `loss_scale` may stand there
+        too: a run reads them as settings of its own.
+
+    Raises:
+      ParamsError: a key is unknown, or the section names no optimizer.
+
+    >>> section = {"optimizer_type": "adamw", "learning_rate": 0.1, "max_gradient_norm": 1.0}
+    >>> from_params(section) == AdamW(0.1, clip_norm=1.0)
+    True
+    """
+    name, arguments = arguments_of(section)
+    known = _ARGUMENTS.get(name.lower())
+    if known is not None:
+        for key in arguments:
+            if key not in known or key == "groups":
+                names = other_names(known)
+                raise ParamsError(
+                    f"The optimizer section has no key '{key}' for {name}.{nearest(key, names)} "
+                    f"Its keys are {', '.join(names)}."
+                )
+    return get(name, **arguments)
 
 
 def as_description(value: object) -> Optimizer:

@@ -10,8 +10,10 @@ from typing import Any
 
 from dovetail.definition.definition import Definition
 from dovetail.definition.hparams import HParams
+from dovetail.definition.optimizer_section import run_settings
 from dovetail.errors import ParamsError
 from dovetail.run.config import ALIASES, FIELDS, RunConfig
+from dovetail.run.warm_start import WarmStart
 
 DEFAULT_BATCH_SIZE = 32
 LENGTHS = ("max_steps", "epochs")
@@ -19,7 +21,7 @@ LENGTHS = ("max_steps", "epochs")
 BATCH_SIZES = ("train_input.batch_size", "batch_size")
 EVAL_BATCH_SIZES = ("eval_input.batch_size",)
 STEPS = ("max_steps", "steps", "runconfig.max_steps", "runconfig.steps")
-_NOT_OF_CONFIG = ("max_steps", "steps", "eval_steps")
+NOT_OF_CONFIG = ("max_steps", "steps", "eval_steps")
 
 
 @dataclass(frozen=True)
@@ -107,11 +109,16 @@ def resolve(
         origins[f"params.{key}"] = "command line --set"
 
     flags = {name: value for name, value in (flags or {}).items() if value is not None}
-    chosen, config_origins = _config(merged, origins, config, flags)
+    # A model file's section of that name holds the arguments of its function.
+    described = merged.get("optimizer") if definition.way != "model file" else None
+    chosen, config_origins = _config(merged, origins, config, flags, described)
     origins.update(config_origins)
     flag = ("command line --batch-size", flags.get("batch_size"))
     batch_size, origins["batch_size"] = _winner(
-        flag, *_stated(merged, origins, *BATCH_SIZES), ("default", DEFAULT_BATCH_SIZE)
+        flag,
+        *_stated(merged, origins, *BATCH_SIZES),
+        *(_per_gpu(merged, origins) if definition.way == "modeler" else ()),
+        ("default", DEFAULT_BATCH_SIZE),
     )
     for_evaluation = _stated(merged, origins, *EVAL_BATCH_SIZES)
     eval_batch_size, origins["eval_batch_size"] = _winner(
@@ -147,7 +154,11 @@ def leaves(values: Mapping[str, Any], only: str | None = None) -> Iterator[tuple
 
 
 def _config(
-    params: HParams, origins: Mapping[str, str], config: RunConfig | None, flags: Mapping[str, Any]
+    params: HParams,
+    origins: Mapping[str, str],
+    config: RunConfig | None,
+    flags: Mapping[str, Any],
+    described: Any,
 ) -> tuple[RunConfig, dict[str, str]]:
     section = params.get("runconfig")
     if section is not None and not isinstance(section, Mapping):
@@ -158,13 +169,15 @@ def _config(
         raise ParamsError(f"config must be a RunConfig; it is a {type(config).__name__}.")
     stated: list[tuple[str, str, Any]] = []  # (origin, name, value)
     for key, value in (section or {}).items():
-        if key not in _NOT_OF_CONFIG and value is not None:
+        if key not in NOT_OF_CONFIG and value is not None:
             origin = _origin(origins, f"runconfig.{key}")
             try:
                 RunConfig.from_dict({key: value}, "params.runconfig")
             except ParamsError as error:
                 raise ParamsError(f"{origin}: {error}") from error
             stated.append((origin, key, value))
+    if isinstance(described, Mapping):
+        stated += _of_optimizer(described, origins, stated)
     if config is not None:
         stated += [("Python call", name, value) for name, value in config.given_values().items()]
     stated += [
@@ -184,6 +197,27 @@ def _config(
         name: origin if name.removeprefix("runconfig.") in chosen.given else "default"
         for name, origin in where.items()
     }
+
+
+def _of_optimizer(
+    section: Mapping[str, Any], origins: Mapping[str, str], stated: Sequence[tuple[str, str, Any]]
+) -> list[tuple[str, str, Any]]:
+    """Return the settings of a run that stand in the optimizer section."""
+    found = []
+    for name, (key, value) in run_settings(section).items():
+        origin = _origin(origins, f"optimizer.{key}")
+        try:
+            RunConfig.from_dict({name: value}, f"params.optimizer.{key}")
+        except ParamsError as error:
+            raise ParamsError(f"{origin}: 'optimizer.{key}': {error}") from error
+        for other_origin, other, other_value in stated:
+            if other == name and other_origin == origin and other_value != value:
+                raise ParamsError(
+                    f"{origin}: runconfig.{name} is {other_value!r} and optimizer.{key} is "
+                    f"{value!r}: they are two names of one setting. Keep one of them."
+                )
+        found.append((origin, name, value))
+    return found
 
 
 def _length(
@@ -225,6 +259,23 @@ def _at(params: Mapping[str, Any], dotted: str) -> Any:
             return None
         value = value[key]
     return value
+
+
+def _per_gpu(params: HParams, origins: Mapping[str, str]) -> list[tuple[str, Any]]:
+    """Return (origin, value) of what a modeler's config says of the batch."""
+    names = ("batch_size_per_gpu", "gpu_count")
+    each, count = (params[name] for name in names)
+    whole = all(isinstance(n, int) and not isinstance(n, bool) for n in (each, count))
+    return [(min((_origin(origins, n) for n in names), key=_rank), each * count)] if whole else []
+
+
+def _pretrained(params: HParams, origins: Mapping[str, str]) -> list[tuple[str, str, Any]]:
+    """Return (origin, name, value) of what a modeler's config says a new run begins with."""
+    path, skip = params.get("pretrained_model"), params.get("skip_pretrained_vars")
+    if not path:
+        return []
+    start = WarmStart(path, skip=tuple(skip)) if skip else path
+    return [(_origin(origins, "pretrained_model"), "warm_start_from", start)]
 
 
 def _origin(origins: Mapping[str, str], dotted: str) -> str:
