@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from dovetail.definition.definition import load as load
     from dovetail.definition.global_step import get_global_step as get_global_step
     from dovetail.definition.hparams import HParams as HParams
+    from dovetail.definition.modeler import Modeler as Modeler
+    from dovetail.definition.modeler_config import ModelerConfig as ModelerConfig
     from dovetail.definition.modes import ModeKeys as ModeKeys
     from dovetail.definition.spec import CSEstimatorSpec as CSEstimatorSpec
     from dovetail.definition.spec import EstimatorSpec as EstimatorSpec
@@ -44,6 +46,9 @@ if TYPE_CHECKING:
     from dovetail.run.specs import TrainSpec as TrainSpec
     from dovetail.run.train_and_evaluate import train_and_evaluate as train_and_evaluate
     from dovetail.run.warm_start import WarmStart as WarmStart
+    from dovetail.tasks.image_classification import (
+        ImageClassificationModelerConfig as ImageClassificationModelerConfig,
+    )
 
 # name -> the module that holds it; a value without an attribute part is the module itself.
 _HOMES = {
@@ -59,7 +64,10 @@ _HOMES = {
     "FinalExporter": "dovetail.run.exporters",
     "Hook": "dovetail.run.hooks",
     "HParams": "dovetail.definition.hparams",
+    "ImageClassificationModelerConfig": "dovetail.tasks.image_classification",
     "LatestExporter": "dovetail.run.exporters",
+    "Modeler": "dovetail.definition.modeler",
+    "ModelerConfig": "dovetail.definition.modeler_config",
     "ModeKeys": "dovetail.definition.modes",
     "Program": "dovetail.program.program",
     "Records": "dovetail.data.records",

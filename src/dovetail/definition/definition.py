@@ -191,8 +191,8 @@ def load(
         definition = _from_function(source)
     else:
         raise DefinitionError(
-            "A definition is the path of a Python file, a module, a model_fn, or a Definition; "
-            f"this is a {type(source).__name__}: {source!r}."
+            "A definition is the path of a Python file, a module, a model_fn, a Modeler, or a "
+            f"Definition; this is a {type(source).__name__}: {source!r}."
         )
     return definition.with_params(params)
 

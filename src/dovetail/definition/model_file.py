@@ -1,4 +1,4 @@
-"""A Python file as a definition: with `model_fn`, or with the parts of a model file.
+"""A Python file as a definition: with `model_fn`, `modeler`, or the parts of a model file.
 
 A model file has `model`, `loss` and `optimizer`, and may have `eval_metrics_fn`, `data_schema`,
 `input_fn`, `prepare_data_for_a_single_file` or `custom_data_reader`, `preprocess` and `process`.
@@ -22,10 +22,11 @@ import torch
 from torch import Tensor, nn
 
 from dovetail.data.schema import Schema
-from dovetail.definition import optimizers
+from dovetail.definition import modeler_lowering, optimizers
 from dovetail.definition.custom_reader import CustomReader
 from dovetail.definition.definition import Definition, ModelFn, called_by_name, matched_model_fn
 from dovetail.definition.hparams import HParams
+from dovetail.definition.modeler import Modeler
 from dovetail.definition.modes import ModeKeys
 from dovetail.definition.signature import Matched, where
 from dovetail.definition.source import Outline, execute, outline
@@ -57,7 +58,7 @@ _PARTS = {
     "preprocess": _Part(("features", "params", "mode"), 1),
     "process": _Part(("predictions", "worker_id"), 2),
 }
-_NAMES = (*_PARTS, "model_fn", "params", "config")
+_NAMES = (*_PARTS, "model_fn", "modeler", "params", "config")
 
 
 def from_file(path: Path) -> Definition:
@@ -86,28 +87,41 @@ def _read(
         problems.append(f"{file}{f':{line}' if line else ''}: {text}")
 
     has = {name: getattr(module, name) for name in _NAMES if hasattr(module, name)}
-    is_model_fn = "model_fn" in has
-    if not is_model_fn and "model" in has and inspect.ismodule(has["model"]):
-        del has["model"]  # `import model` in a script
+    for name in ("model", "modeler"):
+        if inspect.ismodule(has.get(name)):
+            del has[name]  # `import model` in a script
+    is_model_fn, is_modeler = "model_fn" in has, "modeler" in has
+    complete = is_model_fn or is_modeler  # there is no model, loss and optimizer beside it
     for name, lines in shape.doubled.items():
         if name in _NAMES:
             problem(name, f"{name} is defined more than once (lines {', '.join(map(str, lines))}).")
-    if is_model_fn and all(name in has for name in _REQUIRED):
+    ways = [name for name in ("model_fn", "modeler") if name in has]
+    if all(name in has for name in _REQUIRED):
+        ways.append("model, loss and optimizer")
+    if len(ways) > 1:
         problem(
-            "model_fn",
-            "the file has model_fn and also model, loss and optimizer: that is two definitions. "
+            ways[0],
+            f"the file has {' and also '.join(ways)}: that is {_COUNTS[len(ways)]} definitions. "
             "Keep one of them.",
         )
+    modeler: Any = has.get("modeler")
+    if is_modeler and not isinstance(modeler, Modeler):
+        problem(
+            "modeler",
+            f"modeler is a {type(modeler).__name__}; it must be a dovetail.Modeler, such as a "
+            "task's build(config, net) returns.",
+        )
+        modeler = None
     if "prepare_data_for_a_single_file" in has and "custom_data_reader" in has:
         problem(
             "custom_data_reader",
             "the file has prepare_data_for_a_single_file and also custom_data_reader: both say how "
             "files are read. Keep one of them.",
         )
-    _find_missing(is_model_fn, has, module, shape, problem)
+    _find_missing(complete, has, module, shape, problem)
     matched: dict[str, Matched] = {}
     for name, part in _PARTS.items():
-        if name not in has or (is_model_fn and name in _REQUIRED):
+        if name not in has or (complete and name in _REQUIRED):
             continue
         if name == "model" and isinstance(has[name], nn.Module):
             continue
@@ -126,7 +140,8 @@ def _read(
             matched_model_fn(has["model_fn"])
         except DefinitionError as error:
             problem("model_fn", str(error))
-    params, declared = _params(has, matched, problem)
+    of_modeler = modeler_lowering.settable(modeler) if modeler is not None else {}
+    params, declared = _params(has, matched, problem, of_modeler)
     schema = _schema(matched, params, problem)
     if problems:
         count = f"{len(problems)} problems in the definition:\n  " if len(problems) > 1 else ""
@@ -138,6 +153,12 @@ def _read(
             return called_by_name(matched_model_fn(execute_again().model_fn))
 
         reads_params = True
+    elif is_modeler:
+
+        def fresh(params: HParams) -> ModelFn:
+            return modeler_lowering.lowered(execute_again().modeler, params)
+
+        reads_params = False  # but for what is declared: the config's values
     else:
         pristine = module.model
 
@@ -149,7 +170,7 @@ def _read(
     reader = matched.get("custom_data_reader")
     return Definition(
         name=path.stem if path is not None else module.__name__,
-        way="model_fn" if is_model_fn else "model file",
+        way="model_fn" if is_model_fn else "modeler" if is_modeler else "model file",
         params=params,
         fresh=fresh,
         schema=schema,
@@ -163,8 +184,11 @@ def _read(
     )
 
 
+_COUNTS = {2: "two", 3: "three"}
+
+
 def _find_missing(
-    is_model_fn: bool,
+    complete: bool,
     has: Mapping[str, Any],
     module: ModuleType,
     shape: Outline,
@@ -179,22 +203,29 @@ def _find_missing(
     def like(name: str, cutoff: float) -> str | None:
         """Return the file's own name that is taken for `name` misspelt, if no part is nearer."""
         near = difflib.get_close_matches(name, own, n=1, cutoff=cutoff)
-        if not near or difflib.get_close_matches(near[0], _NAMES, n=1, cutoff=0.0) != [name]:
+        if not near:
+            return None
+        # 'modle' is nearer to modeler than to model, by the letters that they share.
+        names = [n for n in _NAMES if n != "modeler" or near[0].startswith("model")]
+        if difflib.get_close_matches(near[0], names, n=1, cutoff=0.0) != [name]:
             return None
         return near[0]
 
-    required = () if is_model_fn else _REQUIRED
+    required = () if complete else _REQUIRED
     if required and not any(name in has or like(name, 0.6) for name in required):
-        near = difflib.get_close_matches("model_fn", own, n=1, cutoff=0.75)
+        near = [
+            *difflib.get_close_matches("model_fn", own, n=1, cutoff=0.75),
+            *difflib.get_close_matches("modeler", own, n=1, cutoff=0.85),
+        ]
         hint = f" '{near[0]}' (line {shape.lines.get(near[0])}) looks like it." if near else ""
         problem(
             "",
             "the file defines no model. It needs model_fn(features, labels, mode, params), or "
-            f"model, loss and optimizer.{hint}",
+            f"model, loss and optimizer, or modeler.{hint}",
         )
         return
     for name in _PARTS:
-        if name in has or (is_model_fn and name in _REQUIRED):
+        if name in has or (complete and name in _REQUIRED):
             continue
         near = like(name, 0.6 if name in required else 0.85)
         if near is not None and (name in required or not near.startswith(name)):
@@ -213,14 +244,22 @@ _HINTS = {
 
 
 def _params(
-    has: Mapping[str, Any], matched: Mapping[str, Matched], problem: Callable[[str, str], None]
+    has: Mapping[str, Any],
+    matched: Mapping[str, Matched],
+    problem: Callable[[str, str], None],
+    of_modeler: Mapping[str, Any],
 ) -> tuple[HParams, bool]:
-    """Put together the file's `params` and the defaults of its functions' own parameters."""
+    """Put together `params`, a modeler's config, and defaults of functions' own parameters."""
     given = has.get("params")
     if given is not None and not isinstance(given, Mapping):
         problem("params", f"params must be HParams or a dict; it is a {type(given).__name__}.")
         given = None
     params = given.copy() if isinstance(given, HParams) else HParams(**dict(given or {}))
+    for name, value in of_modeler.items():
+        if name in params:
+            problem("params", f"params has '{name}', and so has the modeler's config. Rename one.")
+        else:
+            params.add_hparam(name, value)
     for name, match in matched.items():
         if not match.defaults:
             continue

@@ -128,6 +128,11 @@ def current_frame() -> Frame:
     return frame
 
 
+def in_call() -> bool:
+    """Whether layers can be made here: a model_fn or block is running in this thread."""
+    return getattr(_slot, "frame", None) is not None
+
+
 @contextmanager
 def entered(owner: Holder) -> Iterator[Frame]:
     """Make `owner` the holder of the layers that are asked for inside the `with` block."""

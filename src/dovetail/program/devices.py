@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from dovetail.definition.definition import Definition
 from dovetail.errors import DefinitionError
 
 
@@ -31,3 +32,21 @@ def choose_device(device: str | torch.device = "auto") -> torch.device:
             "this machine has."
         ) from error
     return chosen
+
+
+def other_than_asked(definition: Definition, device: torch.device) -> str | None:
+    """Say where a modeler's batches go, if that is not where its gpu_count says; else None.
+
+    Example:
+      >>> from dovetail.definition.definition import load
+      >>> from dovetail.definition.modeler import Modeler, ModelerConfig
+      >>> definition = load(Modeler(ModelerConfig(gpu_count=1)))
+      >>> other_than_asked(definition, torch.device("cpu"))
+      'gpu_count=1: this run is on the CPU, with its whole batch.'
+      >>> other_than_asked(definition, torch.device("cuda:0"))
+    """
+    count = definition.params.get("gpu_count") if definition.way == "modeler" else None
+    if count is None or (count == 1 and device.type != "cpu"):
+        return None
+    where = "the CPU" if device.type == "cpu" else f"one device, {device}"
+    return f"gpu_count={count}: this run is on {where}, with its whole batch."

@@ -13,6 +13,7 @@ from dovetail.definition.definition import ModelFn
 from dovetail.definition.metrics import MetricOp, from_value
 from dovetail.definition.modes import ModeKeys
 from dovetail.definition.optimizers import TrainOp
+from dovetail.definition.schedule_epochs import EpochLength
 from dovetail.definition.signature import Matched
 from dovetail.definition.spec import EstimatorSpec
 from dovetail.errors import DefinitionError
@@ -57,6 +58,7 @@ class Network(Store):
       mode: the mode that the next call runs in.
       summary_step: whether this step's metrics and summaries will be looked at.
       statics: what each mode's first call said that does not change.
+      epoch: how long an epoch of the training is, where the run knows.
       held: modules that stay in evaluation mode, since their statistics are frozen.
     """
 
@@ -80,6 +82,7 @@ class Network(Store):
         self.mode: str = ModeKeys.TRAIN
         self.summary_step = True
         self.statics: dict[str, Statics] = {}
+        self.epoch = EpochLength()
         self.held: list[nn.Module] = []
         self.register_buffer(
             "global_step", torch.zeros((), dtype=torch.int64, device=device), persistent=False

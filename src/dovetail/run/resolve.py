@@ -113,6 +113,8 @@ def resolve(
     described = merged.get("optimizer") if definition.way != "model file" else None
     chosen, config_origins = _config(merged, origins, config, flags, described)
     origins.update(config_origins)
+    if definition.way == "modeler":
+        chosen = _pretrained(merged, origins, chosen)
     flag = ("command line --batch-size", flags.get("batch_size"))
     batch_size, origins["batch_size"] = _winner(
         flag,
@@ -269,13 +271,14 @@ def _per_gpu(params: HParams, origins: Mapping[str, str]) -> list[tuple[str, Any
     return [(min((_origin(origins, n) for n in names), key=_rank), each * count)] if whole else []
 
 
-def _pretrained(params: HParams, origins: Mapping[str, str]) -> list[tuple[str, str, Any]]:
-    """Return (origin, name, value) of what a modeler's config says a new run begins with."""
+def _pretrained(params: HParams, origins: dict[str, str], config: RunConfig) -> RunConfig:
+    """Return the config with what a modeler's says a new run begins with, if that is stronger."""
     path, skip = params.get("pretrained_model"), params.get("skip_pretrained_vars")
-    if not path:
-        return []
-    start = WarmStart(path, skip=tuple(skip)) if skip else path
-    return [(_origin(origins, "pretrained_model"), "warm_start_from", start)]
+    origin, key = _origin(origins, "pretrained_model"), "runconfig.warm_start_from"
+    if not path or ("warm_start_from" in config.given and _rank(origins[key]) <= _rank(origin)):
+        return config
+    origins[key] = origin
+    return config.replace(warm_start_from=WarmStart(path, skip=tuple(skip)) if skip else path)
 
 
 def _origin(origins: Mapping[str, str], dotted: str) -> str:

@@ -15,6 +15,7 @@ from dovetail.definition.metrics import MetricSet
 from dovetail.definition.modes import ModeKeys
 from dovetail.errors import DataError
 from dovetail.program.batches import cut
+from dovetail.program.devices import other_than_asked
 from dovetail.program.program import Program
 from dovetail.program.randomness import kept_generators, seeded
 from dovetail.run import checkpoint, checkpoint_read, saving, signals, warm_starting
@@ -22,6 +23,7 @@ from dovetail.run.batch_errors import explained
 from dovetail.run.checkpoint import Checkpoint
 from dovetail.run.config import RunConfig
 from dovetail.run.inputs import Input
+from dovetail.run.record_input import RecordInput
 
 # In a checkpoint's state: what the input needs to go on from there; and whether the checkpoint was
 # due, or saved only because something ended the run: such a one is not evaluated.
@@ -123,6 +125,12 @@ def put_in_place(
     note: Callable[[str], None],
 ) -> None:
     """Make the layers on the first batch, and give them the state that the run goes on from."""
+    if isinstance(source, RecordInput):
+        program.network.epoch.examples = len(source.records)
+        program.network.epoch.batch_size = source.batch_size
+    elsewhere = other_than_asked(program.definition, program.device)
+    if elsewhere is not None:
+        note(elsewhere)
     if not program.built:
         with explained("building the model", source, fed):
             program.build(*cut(fed.features, fed.labels, config.parts)[0])

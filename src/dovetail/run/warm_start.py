@@ -21,6 +21,8 @@ class WarmStart:
       renames: name in this definition -> name in the checkpoint; both may hold one `*`, which
         stands for the same on both sides.
       skip_mismatched: leave out what has another shape there, instead of refusing it.
+      skip: filters of names, in this definition, of what is not taken: patterns with `*`, or parts
+        of a dotted name ("logits" fits "logits.weight").
       averages: take the averages of the parameters where the checkpoint has any (`ema_decay`).
 
     Raises:
@@ -36,12 +38,15 @@ class WarmStart:
     renames: Mapping[str, str] = field(default_factory=dict)
     skip_mismatched: bool = False
     averages: bool = True
+    skip: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "path", os.fspath(self.path))
         given = self.variables
         patterns = (given,) if isinstance(given, str) else tuple(given)
         object.__setattr__(self, "variables", patterns)
+        skip = (self.skip,) if isinstance(self.skip, str) else tuple(self.skip)
+        object.__setattr__(self, "skip", skip)
         for ours, theirs in self.renames.items():
             if ours.count("*") != theirs.count("*") or ours.count("*") > 1:
                 raise ParamsError(

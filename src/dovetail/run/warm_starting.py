@@ -11,6 +11,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from dovetail.definition.name_filters import fits
 from dovetail.errors import CheckpointError, nearest
 from dovetail.program.program import Program
 from dovetail.run import checkpoint
@@ -53,6 +54,8 @@ def apply(
     mismatched: dict[str, str] = {}
     for name, tensor in own.items():
         if not any(fnmatchcase(name, pattern) for pattern in wanted.variables):
+            continue
+        if any(fits(name_filter, name) for name_filter in wanted.skip):
             continue
         source = wanted.source(name)
         if source not in found:
@@ -128,6 +131,12 @@ def _check_patterns(
             raise CheckpointError(
                 f"warm_start_from: variables has '{pattern}', which matches nothing here."
                 f"{nearest(pattern.replace('*', ''), list(own))} There are {_some(own)}."
+            )
+    for name_filter in wanted.skip:
+        if not any(fits(name_filter, name) for name in own):
+            raise CheckpointError(
+                f"warm_start_from: skip has '{name_filter}', which fits nothing here."
+                f"{nearest(name_filter.replace('*', ''), list(own))} There are {_some(own)}."
             )
     for ours, theirs in wanted.renames.items():
         for side, pattern, names in (("here", ours, own), ("in the checkpoint", theirs, found)):
