@@ -12,7 +12,10 @@ from typing import Any
 
 import pytest
 
+import dovetail
 from dovetail.run import checkpoint
+from dovetail.run.hooks import Hook, Run
+from dovetail.run.summaries import read_scalars
 
 
 @pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGINT", 130)])
@@ -51,3 +54,34 @@ def test_a_second_interrupt_does_not_wait_for_the_step(command: Any, tmp_path: P
         os.kill(process.pid, signal.SIGINT)
     process.communicate(timeout=60)
     assert process.returncode == 130
+
+
+class Stop(Hook):
+    """Sends the process SIGTERM while it takes a step."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def before_step(self, run: Run) -> None:
+        if run.step == self.step - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.parametrize("step", [3, 4, 5])
+def test_a_signal_changes_nothing_of_when_a_run_is_evaluated(
+    step: int, data: Path, tmp_path: Path
+) -> None:
+    def train(name: str, *hooks: Hook) -> dict[str, list[tuple[int, float]]]:
+        config = dovetail.RunConfig(
+            str(tmp_path / name), device="cpu", progress=False, save_checkpoints_steps=4
+        )
+        dovetail.train_and_evaluate(
+            dovetail.Estimator(str(Path(__file__).with_name("model.py")), config=config),
+            dovetail.TrainSpec(str(data / "train"), max_steps=10, hooks=hooks),
+            dovetail.EvalSpec(str(data / "test"), steps=1),
+        )
+        return read_scalars(tmp_path / name / "eval")
+
+    with pytest.raises(SystemExit):
+        train("stopped", Stop(step))
+    assert train("stopped") == train("whole")

@@ -241,7 +241,7 @@ def train(
                     take_note(saver.wait())
                 raise
         if saved_at != step:
-            due = why != "signal"
+            due = why != "signal" or run.saving or _save_due(config, step, saved_time)
             save()
         if why != "signal":
             evaluate()
