@@ -82,7 +82,7 @@ def test_hooks_that_are_not_of_a_training_work_in_evaluations_and_predictions(
         hooks.StopWhen(lambda run, output: False),
     ]
     estimator.evaluate(input_fn, hooks=looking, steps=10)
-    printed = capsys.readouterr().out
+    printed = capsys.readouterr().err
     assert "error" in printed
     assert "StepTimes: 9 steps" in printed
     assert "Profile: steps 3 to 3" in printed
@@ -90,7 +90,7 @@ def test_hooks_that_are_not_of_a_training_work_in_evaluations_and_predictions(
         input_fn, hooks=[hooks.Log("y", every_steps=5), hooks.NanWatch("y")]
     )
     assert sum(1 for _ in predicted) == 800
-    assert capsys.readouterr().out.count("y [[") == 21
+    assert capsys.readouterr().err.count("y [[") == 21
 
 
 def test_evaluations_beside_training_are_in_the_logs(train, input_fn):

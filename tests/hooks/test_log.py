@@ -94,4 +94,4 @@ def test_a_hook_may_be_used_again(train):
 def test_batches_of_an_evaluation_are_counted(train, input_fn, capsys):
     estimator = train(steps=1).estimator
     estimator.evaluate(input_fn, steps=12, hooks=[hooks.Log("loss", every_steps=5)])
-    assert capsys.readouterr().out.count("loss") == 3
+    assert capsys.readouterr().err.count("loss") == 3
