@@ -48,6 +48,96 @@ def data_schema():
     ]
 """
 
+FOLDER_MODEL = """
+from dataclasses import dataclass
+
+from torch.nn import functional
+
+from dovetail import CSEstimatorSpec, ModeKeys, layers, metrics, optimizers
+
+
+@dataclass
+class ModelParams:
+    classes: int
+    scale: float = 1.0
+
+
+def model_fn(features, labels, mode, params):
+    x = features["x"] * params.model.scale
+    logits = layers.fully_connected(x, params.model.classes, activation_fn=None)
+    predictions = {"class": logits.argmax(-1)}
+    if mode == ModeKeys.PREDICT:
+        return CSEstimatorSpec(mode=mode, predictions=predictions)
+    loss = functional.cross_entropy(logits, labels)
+    train_op = optimizers.from_params(params.optimizer).minimize(loss)
+    host_call = {"accuracy": metrics.accuracy(labels=labels, predictions=predictions["class"])}
+    return CSEstimatorSpec(mode=mode, loss=loss, train_op=train_op, host_call=host_call)
+"""
+
+FOLDER_DATA = """
+import torch
+
+
+def batches(section):
+    labels = torch.arange(section.batch_size) % 3
+    x = torch.nn.functional.one_hot(labels, 3).float()
+    return [({"x": x}, labels)] * section.batches
+
+
+def train_input_fn(params):
+    return batches(params.train_input)
+
+
+def eval_input_fn(params):
+    return batches(params.eval_input)
+"""
+
+FOLDER_PARAMS = """
+train_input:
+  batch_size: 6
+  batches: 8
+
+eval_input:
+  batch_size: 4
+  batches: 2
+
+model:
+  classes: 3
+
+optimizer:
+  optimizer_type: momentum
+  learning_rate:
+    - scheduler: Constant
+      learning_rate: 0.5
+      steps: 2
+    - scheduler: Linear
+      initial_learning_rate: 0.5
+      end_learning_rate: 0.1
+      decay_steps: 6
+  max_gradient_norm: 10.0
+
+runconfig:
+  model_dir: run
+  save_checkpoints_steps: 4
+  progress: false
+"""
+
+
+def write_params_folder(folder: Path) -> Path:
+    """Write model.py, data.py and configs/params.yaml, and return the params file."""
+    (folder / "configs").mkdir(parents=True)
+    (folder / "model.py").write_text(FOLDER_MODEL)
+    (folder / "data.py").write_text(FOLDER_DATA)
+    params = folder / "configs" / "params.yaml"
+    params.write_text(FOLDER_PARAMS.lstrip())
+    return params
+
+
+@pytest.fixture
+def params_file(in_tmp: Path) -> Path:
+    """The params file of my_model/ in an empty working directory."""
+    return write_params_folder(Path("my_model"))
+
 
 @dataclass(frozen=True)
 class Ran:
@@ -101,6 +191,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
         images, records = (place / "demo" / kind / split for kind in ("digits", "records"))
         write_images(images, ("0", "1", "2"), each)
         prepare([f"{images}/*/*.png"], records, schema, ImageFolder(schema), workers=1)
+    write_params_folder(place / "my_model")
     config = RunConfig(str(place / "demo" / "model"), progress=False)
     Estimator(model, config=config, params={"batch_size": 8}).train(
         str(place / "demo/records/train"), max_steps=4

@@ -71,7 +71,8 @@ def run(
     predict/. A value of the file counts unless a flag is given.
 
     Example:
-        dovetail run --params configs/params.yaml --mode train --max-steps 500
+        dovetail run --params my_model/configs/params.yaml \\
+            --mode train_and_eval --max-steps 500
     """
     from dovetail.cli import run_modes
     from dovetail.run import params_folder
