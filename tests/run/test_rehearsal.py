@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
 import dovetail
-from dovetail.errors import DataError, DefinitionError, ParamsError
+from dovetail.errors import CheckpointError, DataError, DefinitionError, ParamsError
 from dovetail.run.config import RunConfig
 from dovetail.run.rehearsal import rehearse
 from dovetail.run.resolve import Resolved, resolve
@@ -65,6 +67,22 @@ def test_labels_out_of_range_are_named_with_the_batch():
 
     with pytest.raises(DataError, match="labels from 5 to 5"):
         rehearse(resolved(), [("train", wrong)])
+
+
+def test_a_checkpoint_of_another_definition_is_refused_and_one_that_fits_is_not(tmp_path: Path):
+    def wider(features, labels, mode):
+        output = dovetail.layers.fully_connected(features["x"], 3, activation_fn=None)
+        loss = torch.nn.functional.cross_entropy(output, labels)
+        return dovetail.EstimatorSpec(
+            mode, output, loss, dovetail.optimizers.SGD(0.1).minimize(loss)
+        )
+
+    config = RunConfig(str(tmp_path), progress=False, unpositioned_input="fast_forward")
+    dovetail.Estimator(model_fn, config=config).train(input_fn, max_steps=1)
+    for mode in ("train", "eval", "infer"):
+        rehearse(resolved(model_dir=str(tmp_path)), [(mode, input_fn)])
+    with pytest.raises(CheckpointError, match="of another shape"):
+        rehearse(resolved(wider, model_dir=str(tmp_path)), [("train", input_fn)])
 
 
 def test_an_empty_input_is_refused():

@@ -61,12 +61,12 @@ def predict(
     with opened(output) as write:
         for batch in batches:
             rows += write(batch)
-            _process(resolved.definition, batch)
+            process(resolved.definition, batch)
     if output is not None:
         say(f"{plural(rows, 'prediction')} in {output}")
 
 
-def _process(definition: Definition, batch: dict[str, np.ndarray]) -> None:
+def process(definition: Definition, batch: dict[str, np.ndarray]) -> None:
     """Give a batch to the definition's `process`; a model's one output comes as its array."""
     if definition.process is None:
         return

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dovetail.cli.evaluate import show_metrics
+from dovetail.cli.predict import process
 from dovetail.cli.prediction_files import opened
 from dovetail.cli.settings import with_existing_model_dir
 from dovetail.cli.show import duration, number, plural, say, say_on_stderr
@@ -127,6 +128,7 @@ def predict(folder: ParamsFolder, checkpoint_path: str | None) -> None:
     with opened(str(output)) as write:
         for batch in batches:
             rows += write(batch)
+            process(estimator.definition, batch)
     say(f"{plural(rows, 'prediction')} in {output}")
 
 

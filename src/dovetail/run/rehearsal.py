@@ -18,6 +18,7 @@ from dovetail.errors import DataError, ParamsError
 from dovetail.program.devices import choose_device
 from dovetail.program.program import Program
 from dovetail.program.randomness import kept_generators, seeded
+from dovetail.run import checkpoint, saving
 from dovetail.run.batch_errors import explained
 from dovetail.run.inputs import open_input
 from dovetail.run.resolve import Resolved
@@ -52,7 +53,8 @@ def rehearse(
 ) -> list[Rehearsed]:
     """Take the first batch of each mode through the definition, as a run would.
 
-    TRAIN takes a forward and a backward pass and an update, EVAL and PREDICT a forward pass.
+    TRAIN takes a forward and a backward pass and an update, EVAL and PREDICT a forward pass. Where
+    model_dir holds a checkpoint, it must fit.
 
     Args:
       resolved: the definition and how it is run.
@@ -60,7 +62,7 @@ def rehearse(
       compiled: compile the passes for the device, whatever `execution` is by default.
 
     Raises:
-      DataError, DefinitionError: as the run's first step would.
+      DataError, DefinitionError, CheckpointError: as the run would before or at its first step.
       ParamsError: the run is to be eager, and compiling is asked for.
 
     Example:
@@ -96,7 +98,9 @@ def rehearse(
         recompute=config.recompute,
     )
     with kept_generators():
-        return [_one(program, resolved, mode, source, compiled) for mode, source in input_fns]
+        done = [_one(program, resolved, mode, source, compiled) for mode, source in input_fns]
+        _fit_checkpoint(program, config.model_dir)
+    return done
 
 
 def _one(program: Program, resolved: Resolved, mode: str, source: Any, compiled: bool) -> Rehearsed:
@@ -141,6 +145,14 @@ def _one(program: Program, resolved: Resolved, mode: str, source: Any, compiled:
         sum(parameter.numel() for parameter in program.network.parameters()),
         time.monotonic() - started,
     )
+
+
+def _fit_checkpoint(program: Program, model_dir: str | None) -> None:
+    """Put the newest checkpoint's state into the program, as a run would."""
+    newest = checkpoint.latest_good_path(model_dir) if model_dir is not None else None
+    if newest is not None:
+        trained = program.built_in == ModeKeys.TRAIN
+        saving.restore(program, checkpoint.load(newest), weights_only=not trained)
 
 
 def _shapes(name: str, value: Any) -> list[tuple[str, str]]:
