@@ -30,12 +30,16 @@ def explained(when: str, source: Input, fed: Fed) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        batch = source.describe(fed.position_after - fed.count, fed.count)
-        _explain(error, when, batch, fed)
+        explain(error, when, source, fed)
         raise
 
 
-def _explain(error: Exception, when: str, batch: str, fed: Fed) -> None:
+def explain(error: Exception, when: str, source: Input, fed: Fed) -> None:
+    """Say of an error that was caught, and will be raised again, from which batch it came.
+
+    Args and errors are those of `explained`, for where its cost counts.
+    """
+    batch = source.describe(fed.position_after - fed.count, fed.count)
     held = f"features: {_described(fed.features)}; labels: {_described(fed.labels)}"
     if isinstance(error, IndexError) and any(text in str(error) for text in _OUT_OF_RANGE):
         ranges = "; ".join(_ranges("features", fed.features) + _ranges("labels", fed.labels))

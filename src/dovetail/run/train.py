@@ -17,8 +17,15 @@ from dovetail.data.feed import Fed
 from dovetail.errors import NanLossError
 from dovetail.program.batches import cut
 from dovetail.program.program import Program
-from dovetail.run import compile_time, diagnosis, lock, retention, run_description, start
-from dovetail.run.batch_errors import explained
+from dovetail.run import (
+    batch_errors,
+    compile_time,
+    diagnosis,
+    lock,
+    retention,
+    run_description,
+    start,
+)
 from dovetail.run.config import RunConfig
 from dovetail.run.evaluations import Evaluations
 from dovetail.run.finite import FiniteChecks
@@ -208,12 +215,15 @@ def train(
             watch.expect(step + 1, position, fed.count)
             summary = (step + 1) % config.save_summary_steps == 0 or step == 0
             goodput.switch("step")
-            with _step_explained(step + 1, source, fed, program, config, model_dir):
+            try:
                 output = program.train_step(
                     fed.features, fed.labels, parts=config.parts, summary=summary
                 )
                 loss = output["loss"]
                 watch.after_update(loss)
+            except Exception as error:
+                _explain(error, step + 1, source, fed, program, config, model_dir)
+                raise
             goodput.switch("hooks")
             step, position = step + 1, fed.position_after
             run.step, run.position, program.position = step, position, position
@@ -253,15 +263,18 @@ def train(
     return Trained(step, step - at.step, position, float(loss), newest, why)
 
 
-@contextlib.contextmanager
-def _step_explained(
-    number: int, source: Input, fed: Fed, program: Program, config: RunConfig, model_dir: Path
-) -> Iterator[None]:
+def _explain(
+    error: Exception,
+    number: int,
+    source: Input,
+    fed: Fed,
+    program: Program,
+    config: RunConfig,
+    model_dir: Path,
+) -> None:
     """Say of an error in a step from which batch it came, and where what is not finite began."""
-    try:
-        with explained(f"training step {number}", source, fed):
-            yield
-    except NanLossError as error:
+    batch_errors.explain(error, f"training step {number}", source, fed)
+    if isinstance(error, NanLossError):
         diagnosis.explain(
             error,
             program,
@@ -271,7 +284,6 @@ def _step_explained(
             parts=config.parts,
             model_dir=model_dir,
         )
-        raise
 
 
 def _not_as_it_was(
