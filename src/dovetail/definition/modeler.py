@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -31,6 +33,20 @@ _PIECES: dict[str, tuple[tuple[str, ...], int]] = {
     "create_learning_rate_fn": (("config",), 0),
     "model_fn": (("x", "modeler", "config"), 1),
 }
+
+
+def with_layers(model_fn: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """Let a modeler's model_fn be called directly: with layers, and metrics as their values."""
+
+    @functools.wraps(model_fn)
+    def called(self: Modeler, x: Any) -> Any:
+        if self.lowered:
+            return model_fn(self, x)
+        with contextlib.nullcontext() if in_call() else entered(self.store):
+            _root().train(self.is_training)
+            return _values(model_fn(self, x))
+
+    return called
 
 
 class Modeler:
@@ -118,6 +134,10 @@ class Modeler:
         self.epoch = EpochLength()
         self._kept: dict[str, Any] = {}
 
+    def __init_subclass__(cls) -> None:
+        if "model_fn" in vars(cls):  # as the page writes it, without a word of layers
+            cls.model_fn = with_layers(vars(cls)["model_fn"])
+
     # The pieces.
 
     def create_graph_fn(self, inputs: Any) -> tuple[Any, Any]:
@@ -138,7 +158,7 @@ class Modeler:
         var_list = self.trained_names()
         if self.lowered:
             return self.optimizer.compute_gradients(loss, var_list)
-        named = dict(self._root().named_parameters())
+        named = dict(_root().named_parameters())
         if var_list is not None:
             named = {name: named[name] for name in var_list}
         named = {name: parameter for name, parameter in named.items() if parameter.requires_grad}
@@ -148,10 +168,8 @@ class Modeler:
         return {n: g for n, g in zip(named, gradients, strict=True) if g is not None}
 
     def create_eval_metrics_fn(self, predictions: Any, labels: Any) -> Any:
-        """Return a metric, or a dict of them; outside a program their values for this batch."""
-        return self.settled(
-            self._call("create_eval_metrics_fn", predictions=predictions, labels=labels)
-        )
+        """Return a metric, or a dict of them; called directly model_fn gives the batch's values."""
+        return self._call("create_eval_metrics_fn", predictions=predictions, labels=labels)
 
     def create_optimizer(self, learning_rate: float | Schedule | None) -> Optimizer:
         """Return the description of the optimizer: the config's, with this learning rate."""
@@ -193,6 +211,7 @@ class Modeler:
         rate = self.create_learning_rate_fn()
         return rate(0) if callable(rate) and not self.lowered else rate
 
+    @with_layers
     def model_fn(self, x: Any) -> Mapping[str, Any]:
         """Return the operators of a batch for `config.mode`.
 
@@ -203,21 +222,20 @@ class Modeler:
           To train: loss, grads, learning_rate, and the metrics by name (a single one is
           `metric`); to evaluate: loss and the metrics; to infer: the predictions.
         """
-        with self.calling():
-            inputs, labels = x[0], x[1] if len(x) > 1 else None
-            logits, predictions = self.create_graph_fn(inputs)
-            if self.config.mode == ModeKeys.PREDICT:
-                return predictions
-            loss = self.create_loss_fn(logits, labels)
-            operators: dict[str, Any] = {"loss": loss}
-            if self.config.mode == ModeKeys.TRAIN:
-                operators["grads"] = self.create_grad_fn(loss)
-                operators["learning_rate"] = self.learning_rate
-            metrics = self.create_eval_metrics_fn(predictions, labels)
-            return {
-                **operators,
-                **(metrics if isinstance(metrics, Mapping) else {"metric": metrics}),
-            }
+        inputs, labels = x[0], x[1] if len(x) > 1 else None
+        logits, predictions = self.create_graph_fn(inputs)
+        if self.config.mode == ModeKeys.PREDICT:
+            return predictions
+        loss = self.create_loss_fn(logits, labels)
+        operators: dict[str, Any] = {"loss": loss}
+        if self.config.mode == ModeKeys.TRAIN:
+            operators["grads"] = self.create_grad_fn(loss)
+            operators["learning_rate"] = self.learning_rate
+        metrics = self.create_eval_metrics_fn(predictions, labels)
+        return {
+            **operators,
+            **(metrics if isinstance(metrics, Mapping) else {"metric": metrics}),
+        }
 
     # What the pieces are made with.
 
@@ -233,21 +251,15 @@ class Modeler:
         """Whether the mode is training."""
         return self.config.mode == ModeKeys.TRAIN
 
-    def calling(self) -> Any:
-        """Return a context in which layers can be made: the one that there is, or a new one."""
-        if in_call():
-            if not self.lowered:
-                self._root().train(self.is_training)
-            return _nothing
-        self.store.train(self.is_training)
-        return entered(self.store)
-
     def with_l2(self, loss: Tensor) -> Tensor:
-        """Return a loss with the penalty that l2_weight_decay asks for."""
+        """Return a loss with the penalty that l2_weight_decay asks for.
+
+        A subclass that has its own create_loss_fn returns `self.with_l2(loss)`.
+        """
         scale = self.config.l2_weight_decay
         if not scale:
             return loss
-        root = self._root()
+        root = _root()
         names = self._names("l2", None, self.config.skip_l2_loss_vars, "skip_l2_loss_vars")
         penalty = sum((l2_loss(root.get_parameter(name)) for name in names), loss.new_zeros(()))
         return loss + scale * penalty
@@ -257,18 +269,17 @@ class Modeler:
         only = self.config.trainable_vars
         return None if only is None else self._names("var_list", only, (), "trainable_vars")
 
-    def settled(self, metrics: Any) -> Any:
-        """Return metrics as a program takes them; outside a program, their values."""
-        if self.lowered:
-            return metrics
-        if isinstance(metrics, Mapping):
-            return {name: self.settled(metric) for name, metric in metrics.items()}
-        if not isinstance(metrics, MetricOp):
-            return metrics
-        state: Any = metrics.build()
-        with torch.no_grad():
-            state.update(**metrics.tensors)
-        return state.compute()
+    def check_used(self) -> None:
+        """Refuse, after a program's first training call, a value that a piece did not heed."""
+        for key, value, cure in (
+            ("l2", "l2_weight_decay", "create_loss_fn must return self.with_l2(loss)"),
+            ("var_list", "trainable_vars", "create_grad_fn must take self.trained_names()"),
+        ):
+            if getattr(self.config, value) and key not in self._kept:
+                raise DefinitionError(
+                    f"{type(self).__name__}: {value}={getattr(self.config, value)!r} was not "
+                    f"used: {cure}, or leave the value out of the config."
+                )
 
     def _call(self, piece: str, **values: Any) -> Any:
         given = self._given.get(piece)
@@ -280,29 +291,32 @@ class Modeler:
             )
         return given({**values, "config": self.config})
 
+    @with_layers
     def _given_model_fn(self, x: Any) -> Mapping[str, Any]:
-        with self.calling():
-            return self._call("model_fn", x=x, modeler=self)
-
-    def _root(self) -> nn.Module:
-        root = current_frame().owner.root[0]  # pyright: ignore[reportIndexIssue]
-        assert isinstance(root, nn.Module)
-        return root
+        return self._call("model_fn", x=x, modeler=self)
 
     def _names(self, key: str, only: Any, skip: Any, what: str) -> tuple[str, ...]:
         """Return the parameters that filters mean; a program asks once, in its first call."""
         if not self.lowered or key not in self._kept:
-            names = [name for name, _ in self._root().named_parameters()]
+            names = [name for name, _ in _root().named_parameters()]
             self._kept[key] = chosen(names, only=only, skip=skip, what=what)
         return self._kept[key]
 
 
-class _Nothing:
-    """A context that torch.compile traces and that changes nothing."""
+def _root() -> nn.Module:
+    """Return the module that holds every layer of the present call."""
+    root = current_frame().owner.root[0]  # pyright: ignore[reportIndexIssue]
+    assert isinstance(root, nn.Module)
+    return root
 
-    def __enter__(self) -> None: ...
 
-    def __exit__(self, *error: object) -> None: ...
-
-
-_nothing = _Nothing()
+def _values(operators: Any) -> Any:
+    """Return operators with metrics as their values for this batch."""
+    if isinstance(operators, Mapping):
+        return {name: _values(operator) for name, operator in operators.items()}
+    if not isinstance(operators, MetricOp):
+        return operators
+    state: Any = operators.build()
+    with torch.no_grad():
+        state.update(**operators.tensors)
+        return state.compute()

@@ -109,6 +109,8 @@ def _spec(modeler: Modeler, features: Any, labels: Any, mode: Any) -> EstimatorS
             )
     train_op = None
     if mode == ModeKeys.TRAIN:
+        if not torch.compiler.is_compiling():
+            modeler.check_used()
         train_op = modeler.optimizer.apply_gradients(operators["grads"])
     return EstimatorSpec(
         mode, loss=operators["loss"], train_op=train_op, eval_metric_ops=metrics or None

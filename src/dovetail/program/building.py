@@ -10,13 +10,14 @@ from typing import Any
 import torch
 
 from dovetail.definition.definition import Definition, load
+from dovetail.definition.modeler import Modeler
 from dovetail.definition.modes import ModeKeys
 from dovetail.program.devices import choose_device
 from dovetail.program.program import Execution, Precision, Program
 
 
 def build(
-    definition: str | Path | ModuleType | Callable[..., Any] | Definition,
+    definition: str | Path | ModuleType | Callable[..., Any] | Modeler | Definition,
     *,
     params: Mapping[str, Any] | None = None,
     example: Any = None,

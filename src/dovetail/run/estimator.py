@@ -13,6 +13,7 @@ import numpy as np
 
 from dovetail.definition.definition import Definition, load
 from dovetail.definition.hparams import HParams
+from dovetail.definition.modeler import Modeler
 from dovetail.definition.modes import ModeKeys
 from dovetail.errors import ParamsError
 from dovetail.program.devices import choose_device
@@ -72,7 +73,7 @@ class Estimator:
 
     def __init__(
         self,
-        model_fn: str | Path | ModuleType | Callable[..., Any] | Definition,
+        model_fn: str | Path | ModuleType | Callable[..., Any] | Modeler | Definition,
         model_dir: str | Path | None = None,
         config: RunConfig | None = None,
         params: Mapping[str, Any] | None = None,

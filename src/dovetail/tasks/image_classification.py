@@ -86,10 +86,10 @@ class ImageClassificationModeler(Modeler):
         return self.with_l2(functional.cross_entropy(logits, labels))
 
     def create_eval_metrics_fn(self, predictions: Any, labels: Tensor) -> Any:
-        """Return the accuracy: of all examples in a program, else of this batch."""
+        """Return the accuracy."""
         if "create_eval_metrics_fn" in self._given:
             return super().create_eval_metrics_fn(predictions, labels)
-        return self.settled(metrics.accuracy(labels=labels, predictions=predictions["classes"]))
+        return metrics.accuracy(labels=labels, predictions=predictions["classes"])
 
     def model_fn(self, x: Any) -> Mapping[str, Any]:
         """Return the operators of a batch for `config.mode`.
@@ -102,28 +102,27 @@ class ImageClassificationModeler(Modeler):
           classes, probabilities. Metrics that create_eval_metrics_fn gives as a dict have their
           own names.
         """
-        with self.calling():
-            images, labels = x[0], x[1] if len(x) > 1 else None
-            logits, predictions = self.create_graph_fn(images)
-            if self.config.mode == "infer":
-                return predictions
-            if labels is None:
-                raise DefinitionError(
-                    f"model_fn got images without labels in mode '{self.config.mode}', which needs "
-                    "them: x is (images, labels)."
-                )
-            loss = self.create_loss_fn(logits, labels)
-            grads = self.create_grad_fn(loss) if self.config.mode == "train" else None
-            accuracy = self.create_eval_metrics_fn(predictions, labels)
-            measured = accuracy if isinstance(accuracy, Mapping) else {"accuracy": accuracy}
-            if self.config.mode == "eval":
-                return {"loss": loss, **measured}
-            return {
-                "loss": loss,
-                "grads": grads,
-                **measured,
-                "learning_rate": self.learning_rate,
-            }
+        images, labels = x[0], x[1] if len(x) > 1 else None
+        logits, predictions = self.create_graph_fn(images)
+        if self.config.mode == "infer":
+            return predictions
+        if labels is None:
+            raise DefinitionError(
+                f"model_fn got images without labels in mode '{self.config.mode}', which needs "
+                "them: x is (images, labels)."
+            )
+        loss = self.create_loss_fn(logits, labels)
+        grads = self.create_grad_fn(loss) if self.config.mode == "train" else None
+        accuracy = self.create_eval_metrics_fn(predictions, labels)
+        measured = accuracy if isinstance(accuracy, Mapping) else {"accuracy": accuracy}
+        if self.config.mode == "eval":
+            return {"loss": loss, **measured}
+        return {
+            "loss": loss,
+            "grads": grads,
+            **measured,
+            "learning_rate": self.learning_rate,
+        }
 
 
 def build(
