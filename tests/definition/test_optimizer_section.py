@@ -52,6 +52,8 @@ def test_what_is_the_runs_is_no_argument_of_the_optimizer():
         "parts": ("gradient_accumulation_steps", 4),
         "precision": ("precision", "fp16"),
     }
+    constant = run_settings({"precision": "fp16", "loss_scale": 128})
+    assert constant["loss_scale"] == ("loss_scale", 128)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +86,7 @@ def test_clipping_by_norm_and_by_value_is_refused():
 @pytest.mark.parametrize(
     ("section", "says"),
     [
-        ({"precision": "fp16", "loss_scale": 128}, "scaled dynamically"),
+        ({"precision": "fp16", "loss_scale": "fixed"}, "is dynamic, or a number"),
         ({"precision": "bf16", "loss_scale": "dynamic"}, "with `precision: fp16` only"),
     ],
 )

@@ -10,6 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import dovetail
 from dovetail import layers, optimizers
+from dovetail.program.program import Program
 from dovetail.run import checkpoint, saving
 
 CPU = torch.device("cpu")
@@ -245,3 +246,47 @@ def test_a_step_reads_no_number_but_for_the_one_that_the_scaler_must(precision, 
     with Waits() as waits:
         program.train_step(X, Y, parts=2, summary=False)
     assert waits.count == expected
+
+
+def with_constant(scale):
+    program = Program(
+        dovetail.load(model_fn), device=torch.device("cpu"), precision="fp16", loss_scale=scale
+    )
+    program.build(X, Y)
+    return program
+
+
+def test_a_constant_loss_scale_is_the_plain_loop_that_divides_by_it():
+    program = with_constant(1024.0)
+    net = Net(copied(program))
+    optimizer = torch.optim.Adam(net.parameters(), lr=0.01)
+    for x, y in batches(8):
+        output = program.train_step(x, y)
+        optimizer.zero_grad()
+        with torch.autocast("cpu", torch.float16):
+            loss = F.mse_loss(net(x).float(), y)
+        (loss * 1024).backward()
+        for parameter in net.parameters():
+            parameter.grad /= 1024
+        nn.utils.clip_grad_norm_(net.parameters(), CLIP)
+        optimizer.step()
+        assert (float(output["loss_scale"]), int(output["skipped_steps"])) == (1024.0, 0)
+    assert_same(program.state(), net.state_dict())
+
+
+def test_a_constant_loss_scale_that_is_too_large_skips_the_step_and_stays():
+    program = with_constant(1e30)
+    before = copied(program)
+    for step, (x, y) in enumerate(batches(3), 1):
+        output = program.train_step(x, y)
+        assert float(output["loss_scale"]) == pytest.approx(1e30)
+        assert int(output["skipped_steps"]) == step
+    assert_same(program.state(), before)
+
+
+def test_a_constant_loss_scale_holds_where_a_run_began_with_another():
+    program = with_constant(256.0)
+    adaptive = built("fp16")
+    adaptive.train_step(X, Y)
+    program.restore_extra(adaptive.extra_state())
+    assert float(program.train_step(X, Y)["loss_scale"]) == 256.0

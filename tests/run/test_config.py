@@ -28,6 +28,7 @@ def test_defaults_are_those_of_the_reference():
         "log_step_count_steps": 100,
         "device": "auto",
         "precision": "fp32",
+        "loss_scale": None,
         "execution": "auto",
         "parts": 1,
         "ema_decay": None,

@@ -134,7 +134,7 @@ def test_several_mistakes_are_named_at_once_each_with_its_line(tmp_path: Path):
         ("model:", "model: 3", ":3: 'model' must hold names with values; it is 3"),
         ("eval_steps: 2", "eval_steps: 0", ":5: 'runconfig.eval_steps' must be a whole number"),
         ("sgd,", "sgd, precision: fp8,", "'optimizer.precision': .*'fp8'"),
-        ("sgd,", "sgd, loss_scale: 8,", "scaled dynamically"),
+        ("sgd,", "sgd, loss_scale: 8,", "`precision: fp16` only"),
         ("{rows: 4}", "{rows: 4, rows: 5}", "'rows' is given twice"),
     ],
 )

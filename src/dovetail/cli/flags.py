@@ -71,6 +71,9 @@ RUN_FLAGS: Mapping[str, Flag] = {
     ),
     "device": Flag(str, "NAME", "auto (the accelerator there is, else the CPU), cpu, cuda, ..."),
     "precision": Flag(str, "NAME", "fp32; or bf16, fp16 for the forward pass."),
+    "loss_scale": Flag(
+        float, "SCALE", "Of fp16, the same at every step; it adapts.", training_only=True
+    ),
     "execution": Flag(str, "NAME", "auto, eager, or compiled (by torch.compile)."),
     "parts": Flag(
         int, "N", "Cut each batch into N parts, which takes less memory; 1.", training_only=True

@@ -73,31 +73,32 @@ def run_settings(section: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
 
     Args:
       section: where `gradient_accumulation_steps: N` cuts each batch into N parts, and
-        `precision` is fp32, bf16 or fp16; `loss_scale: dynamic` may stand beside fp16.
+        `precision` is fp32, bf16 or fp16; beside fp16 may stand `loss_scale`, dynamic (the
+        default) or a number, the same at every step.
 
     Returns:
       Field of RunConfig -> (the key that says it, its value).
 
     Raises:
-      ParamsError: the loss scale is another than dynamic, or the precision needs none.
+      ParamsError: the loss scale is text other than dynamic, or the precision needs none.
 
     >>> run_settings({"optimizer_type": "adam", "gradient_accumulation_steps": 4})
     {'parts': ('gradient_accumulation_steps', 4)}
     """
     scale = section.get(_LOSS_SCALE)
-    if scale is not None and scale != "dynamic":
-        raise ParamsError(
-            f"'{_LOSS_SCALE}': {scale!r}: the loss of fp16 is scaled dynamically. Write "
-            f"`{_LOSS_SCALE}: dynamic`, or leave it out."
-        )
+    if isinstance(scale, str) and scale != "dynamic":
+        raise ParamsError(f"'{_LOSS_SCALE}' is dynamic, or a number such as 1024; it is {scale!r}.")
     if scale is not None and section.get("precision") != "fp16":
         raise ParamsError(
             f"'{_LOSS_SCALE}' counts with `precision: fp16` only, which the section does not have. "
             "Add it beside, or leave the loss scale out."
         )
-    return {
+    stated = {
         field: (key, section[key]) for key, field in _OF_RUN.items() if section.get(key) is not None
     }
+    if scale is not None and scale != "dynamic":
+        stated[_LOSS_SCALE] = (_LOSS_SCALE, scale)
+    return stated
 
 
 def _nearest_of_type(section: Mapping[str, Any]) -> str:

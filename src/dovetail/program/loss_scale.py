@@ -12,16 +12,19 @@ class LossScale(torch.amp.GradScaler):
     """torch's GradScaler, which counts the steps that it skips without waiting for the device.
 
     A step whose gradients are not finite is skipped: the parameters stay, the scale is halved.
-    After 2,000 steps without one it is doubled.
+    After 2,000 steps without one it is doubled. A constant scale stays as it is; steps whose
+    gradients are not finite are skipped all the same.
 
     Source: Micikevicius et al. 2018, "Mixed Precision Training".
 
     Args:
       device: where the gradients are.
+      constant: the scale of every step; None: it begins at 65,536 and adapts.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        super().__init__(device.type)
+    def __init__(self, device: torch.device, constant: float | None = None) -> None:
+        super().__init__(device.type, init_scale=2.0**16 if constant is None else constant)
+        self.constant = constant
         self.skipped = torch.zeros((), dtype=torch.int64, device=device)
 
     def applied(self, optimizer: torch.optim.Optimizer) -> None:
@@ -42,6 +45,8 @@ class LossScale(torch.amp.GradScaler):
         before = self._scale.clone()
         super().update(new_scale)
         self.skipped += self._scale < before
+        if self.constant is not None:
+            self._scale.fill_(self.constant)
 
     def measures(self) -> dict[str, Tensor]:
         """Return `loss_scale` and `skipped_steps` as they are now, on the device."""
@@ -55,7 +60,9 @@ class LossScale(torch.amp.GradScaler):
 
     def load(self, saved: dict[str, Any]) -> None:
         """Go on from a saved state."""
-        self.load_state_dict({key: value for key, value in saved.items() if key != "skipped"})
+        own = {} if self.constant is None else {"scale": self.constant}
+        state = {key: value for key, value in saved.items() if key != "skipped"}
+        self.load_state_dict({**state, **own})
         self.skipped.fill_(saved["skipped"])
 
 

@@ -39,6 +39,7 @@ class Program:
       params: the hyperparameters that model_fn gets.
       device: where its parameters and steps are.
       seed: what initial weights and the randomness of steps are derived from.
+      loss_scale: of "fp16", the same at every step; None: it adapts.
       network: the one module that holds every parameter.
       position: how many training examples its steps have consumed, kept by whoever steps it.
       ema_decay: of the averages of its parameters; None: it keeps none.
@@ -53,6 +54,7 @@ class Program:
         device: torch.device,
         seed: int = 0,
         precision: Precision = "fp32",
+        loss_scale: float | None = None,
         execution: Execution = "auto",
         config: Any = None,
         ema_decay: float | None = None,
@@ -66,6 +68,7 @@ class Program:
         self.device = device
         self.seed = seed
         self.precision = precision
+        self.loss_scale = loss_scale
         self.execution = execution
         self.ema_decay = ema_decay
         self.freeze = tuple(freeze)
@@ -76,7 +79,7 @@ class Program:
         self._optimizers: Optimizers | None = None
         self._averages: Averages | None = None
         self._averaged = False
-        self._scale = LossScale(device) if precision == "fp16" else None
+        self._scale = LossScale(device, loss_scale) if precision == "fp16" else None
         self._autocast = _AUTOCAST[precision]
         self.position = 0
         self.before_update: Callable[[Tensor], None] | None = None
@@ -196,7 +199,7 @@ class Program:
     def restore_extra(self, saved: Mapping[str, Any]) -> None:
         """Take what `extra_state` gave; what is missing begins anew."""
         if self._scale is not None:
-            self._scale = LossScale(self.device)
+            self._scale = LossScale(self.device, self.loss_scale)
             if "loss_scale" in saved:
                 self._scale.load(saved["loss_scale"])
 

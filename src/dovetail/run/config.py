@@ -83,6 +83,7 @@ class RunConfig:
       device: "auto" (the accelerator there is, else the CPU), "cpu", "cuda", ...
       precision: "fp32"; "bf16" or "fp16" for the forward pass under autocast, the latter with a
         scaled loss.
+      loss_scale: of fp16: the same at every step; None: it adapts.
       execution: "auto", "eager" or "compiled" (torch.compile).
       parts: into how many parts the global batch is cut; their gradients are summed.
       ema_decay: keep averages of the parameters, average = decay average + (1 - decay) parameter,
@@ -128,6 +129,7 @@ class RunConfig:
     log_step_count_steps: int
     device: str
     precision: Precision
+    loss_scale: float | None
     execution: Execution
     parts: int
     ema_decay: float | None
@@ -159,6 +161,7 @@ class RunConfig:
         log_step_count_steps: int | None = None,
         device: str | None = None,
         precision: Precision | None = None,
+        loss_scale: float | None = None,
         execution: Execution | None = None,
         parts: int | None = None,
         ema_decay: float | None = None,
@@ -243,6 +246,7 @@ _TYPES: dict[str, type] = {
     "model_dir": str,
     "device": str,
     "precision": str,
+    "loss_scale": float,
     "execution": str,
     "deterministic": bool,
     "progress": bool,
@@ -289,7 +293,7 @@ def _checked(name: str, value: Any) -> Any:
     if name == "seed" and not -(2**63) <= value < 2**64:
         raise ParamsError(f"RunConfig: seed={value}; it must fit into 64 bits.")
     if name in _ABOVE_ZERO and not 0 < value < math.inf:
-        raise ParamsError(f"RunConfig: {name}={value}; it must be more than 0 {_ABOVE_ZERO[name]}.")
+        raise ParamsError(f"RunConfig: {name}={value}; it must be more than 0{_ABOVE_ZERO[name]}.")
     if kind is float and not math.isfinite(value):
         raise ParamsError(f"RunConfig: {name}={value}; it must be a finite number.")
     if name == "ema_decay" and not 0 < value < 1:
@@ -300,7 +304,11 @@ def _checked(name: str, value: Any) -> Any:
     return value
 
 
-_ABOVE_ZERO = {"save_checkpoints_secs": "seconds", "keep_checkpoint_every_n_hours": "hours"}
+_ABOVE_ZERO = {
+    "save_checkpoints_secs": " seconds",
+    "keep_checkpoint_every_n_hours": " hours",
+    "loss_scale": "",
+}
 
 
 def _patterns(name: str, value: Any) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ Kind = Literal["note", "error"]
 
 _SECTIONS = ("definition", "data", "run", "versions", "machine")
 _RUN = ("seed", "parts", "precision", "execution", "deterministic")
-_TRAINING = ("ema_decay", "freeze", "recompute")
+_TRAINING = ("loss_scale", "ema_decay", "freeze", "recompute")
 _IGNORED = ("data.path", "data.total", "data.schema", "machine.host")
 
 

@@ -61,6 +61,7 @@ class Held:
                 device=choose_device(config.device),
                 seed=config.seed,
                 precision=config.precision,
+                loss_scale=config.loss_scale,
                 execution=config.execution,
                 config=config,
                 ema_decay=config.ema_decay,

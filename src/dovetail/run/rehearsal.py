@@ -91,6 +91,7 @@ def rehearse(
         device=choose_device(config.device),
         seed=config.seed,
         precision=config.precision,
+        loss_scale=config.loss_scale,
         execution="compiled" if compiled else config.execution,
         config=config,
         ema_decay=config.ema_decay,
