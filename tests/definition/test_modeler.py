@@ -52,6 +52,7 @@ def test_each_mode_gives_its_operators():
         trained = modeler_of("train").model_fn((X, Y))
     with layers.scope(store):
         evaluated = modeler_of("eval").model_fn((X, Y))
+    with layers.scope(store):
         inferred = modeler_of("infer").model_fn((X, None))
     assert list(trained) == ["loss", "grads", "learning_rate", "mae", "bias"]
     assert list(evaluated) == ["loss", "mae", "bias"]

@@ -52,7 +52,8 @@ def lowered(modeler: Modeler, params: HParams) -> ModelFn:
     own = settable(modeler)
     values = {name: params[name] for name in own if name in params}
     changed = {name: value for name, value in values.items() if value != own[name]}
-    config = with_values(modeler.config, changed)
+    # The run decides on the mode, so what is only for training may be given in any.
+    config = with_values(in_mode(modeler.config, ModeKeys.TRAIN), changed)
     copies = {str(mode): _copy(modeler, in_mode(config, str(mode))) for mode in ModeKeys}
 
     def model_fn(features: Any, labels: Any, mode: Any, params: Any, config: Any) -> EstimatorSpec:
