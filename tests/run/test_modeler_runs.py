@@ -170,6 +170,9 @@ def test_the_run_s_warm_start_is_stronger_than_the_definition_s(file: Path):
     params = {"pretrained_model": "mine", "skip_pretrained_vars": ["logits"]}
     started = resolve(definition, params=params).config.warm_start_from
     assert started == WarmStart("mine", skip=("logits",))
+    settings = ["pretrained_model=mine", "skip_pretrained_vars=logits, hidden.bias"]
+    started = resolve(definition, settings=settings).config.warm_start_from
+    assert started == WarmStart("mine", skip=("logits", "hidden.bias"))
 
 
 def test_a_name_to_skip_that_fits_nothing_is_refused(file: Path, records: Path):

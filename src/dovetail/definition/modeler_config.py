@@ -254,6 +254,8 @@ def _check_mode(mode: object) -> None:
 def _as_tuple(config: ModelerConfig, name: str) -> None:
     value = getattr(config, name)
     if value is None:
+        if name.startswith("skip"):
+            object.__setattr__(config, name, ())
         return
     numbers = name.startswith("piecewise")
     if isinstance(value, str):

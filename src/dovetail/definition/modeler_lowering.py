@@ -34,9 +34,12 @@ def from_modeler(modeler: Modeler) -> Definition:
 
 
 def settable(modeler: Modeler) -> dict[str, Any]:
-    """Return the values of a modeler's config that params can hold: plain ones, and lists."""
+    """Return the values of a modeler's config that params can hold: plain ones, and lists.
+
+    An empty list is None, which takes text with commas from the command line too.
+    """
     return {
-        name: list(value) if isinstance(value, tuple) else value
+        name: (list(value) or None) if isinstance(value, tuple) else value
         for name, value in values_of(modeler.config).items()
         if isinstance(value, _PLAIN) or (isinstance(value, tuple) and _all_plain(value))
     }

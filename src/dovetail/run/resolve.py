@@ -278,6 +278,8 @@ def _pretrained(params: HParams, origins: dict[str, str], config: RunConfig) -> 
     if not path or ("warm_start_from" in config.given and _rank(origins[key]) <= _rank(origin)):
         return config
     origins[key] = origin
+    if isinstance(skip, str):
+        skip = [part.strip() for part in skip.split(",") if part.strip()]
     return config.replace(warm_start_from=WarmStart(path, skip=tuple(skip)) if skip else path)
 
 
