@@ -67,8 +67,9 @@ def run(
 ) -> None:
     """Run a params file: train, evaluate or predict with the model.py and data.py of its folder.
 
-    eval takes the newest checkpoint, eval_all each that is kept; predict writes to model_dir's
-    predict/. A value of the file counts unless a flag is given.
+    eval takes the newest checkpoint, eval_all each that is kept.
+    predict writes to the folder predict/ in model_dir.
+    A value of the file counts unless a flag is given.
 
     Example:
         dovetail run --params my_model/configs/params.yaml \\
