@@ -233,3 +233,25 @@ def test_a_page_sized_subclass_runs_directly_and_in_a_program():
 def test_gradients_that_do_not_heed_trainable_vars_are_refused():
     with pytest.raises(DefinitionError, match=r"trainable_vars=\('head',\) was not used"):
         built(modeler_of(trainable_vars=["head"], create_grad_fn=lambda loss: {"head.bias": loss}))
+
+
+def test_a_model_fn_of_the_same_layers_gives_the_same_bits():
+    def model_fn(features: Any, labels: Any, mode: Any) -> dovetail.EstimatorSpec:
+        output, predictions = graph(features)
+        if mode == dovetail.ModeKeys.PREDICT:
+            return dovetail.EstimatorSpec(mode, predictions)
+        loss = squares(output, labels)
+        train_op = optimizers.Momentum(0.1).minimize(loss)
+        return dovetail.EstimatorSpec(mode, predictions, loss, train_op)
+
+    ours = built(modeler_of())
+    theirs = dovetail.build(model_fn, example=(X, Y), device="cpu")
+    for _ in range(3):
+        assert torch.equal(ours.train_step(X, Y)["loss"], theirs.train_step(X, Y)["loss"])
+        for one, other in zip(ours.network.parameters(), theirs.network.parameters(), strict=True):
+            assert one.grad is not None
+            assert other.grad is not None
+            assert torch.equal(one.grad, other.grad)
+            assert torch.equal(one, other)
+    predicted = [program.predict_step(X)["predictions"]["output"] for program in (ours, theirs)]
+    assert torch.equal(*predicted)

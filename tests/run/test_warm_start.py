@@ -22,6 +22,10 @@ def test_a_pattern_alone_is_taken_as_one():
     assert WarmStart("old", "encoder.*").variables == ("encoder.*",)
 
 
+def test_a_name_to_skip_alone_is_taken_as_one():
+    assert WarmStart("old", skip="logits").skip == ("logits",)
+
+
 @pytest.mark.parametrize("rename", [{"a.*": "b"}, {"a": "b.*"}, {"*.a.*": "*.b.*"}])
 def test_a_rename_that_can_not_be_read_is_refused(rename):
     with pytest.raises(ParamsError, match="one on each side"):

@@ -15,6 +15,7 @@ from dovetail.run.resolve import leaves
 
 _PARTS = (
     "model_fn",
+    "modeler",
     "model",
     "loss",
     "optimizer",
