@@ -96,7 +96,7 @@ def test_a_killed_run_augments_on_as_if_it_had_not_been(
     script = tmp_path / "script.py"
     script.write_text(
         textwrap.dedent(f"""
-        import os, signal
+        import os, signal, time
         from dovetail.run.config import RunConfig
         from dovetail.run.estimator import Estimator
         from dovetail.run.hooks import Hook
@@ -104,6 +104,9 @@ def test_a_killed_run_augments_on_as_if_it_had_not_been(
         class Kill(Hook):
             def before_step(self, run):
                 if run.step == 7:
+                    saved = run.model_dir / "checkpoints" / "0000000004"
+                    while not saved.is_dir():  # it is written beside the steps
+                        time.sleep(0.01)
                     os.kill(os.getpid(), signal.SIGKILL)
 
         config = RunConfig(device="cpu", progress=False, **{SETTINGS!r})
