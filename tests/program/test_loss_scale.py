@@ -10,6 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import dovetail
 from dovetail import layers, optimizers
+from dovetail.errors import ParamsError
 from dovetail.program.program import Program
 from dovetail.run import checkpoint, saving
 
@@ -290,3 +291,9 @@ def test_a_constant_loss_scale_holds_where_a_run_began_with_another():
     adaptive.train_step(X, Y)
     program.restore_extra(adaptive.extra_state())
     assert float(program.train_step(X, Y)["loss_scale"]) == 256.0
+
+
+def test_a_loss_scale_without_fp16_is_refused():
+    definition = dovetail.load(lambda features, labels, mode: None)
+    with pytest.raises(ParamsError, match="is for precision='fp16', and the precision is 'bf16'"):
+        Program(definition, device=torch.device("cpu"), precision="bf16", loss_scale=256.0)

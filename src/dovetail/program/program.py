@@ -14,7 +14,7 @@ from torch import Tensor
 from dovetail.definition.definition import Definition
 from dovetail.definition.hparams import HParams
 from dovetail.definition.modes import ModeKeys
-from dovetail.errors import DataError, DefinitionError, nearest
+from dovetail.errors import DataError, DefinitionError, ParamsError, nearest
 from dovetail.program import foreign
 from dovetail.program.averaging import Averages
 from dovetail.program.batches import as_tensors, count, cut, mapped
@@ -63,6 +63,11 @@ class Program:
     ) -> None:
         _check_choice("precision", precision, get_args(Precision))
         _check_choice("execution", execution, get_args(Execution))
+        if loss_scale is not None and precision != "fp16":
+            raise ParamsError(
+                f"loss_scale={loss_scale} is for precision='fp16', and the precision is "
+                f"{precision!r}: give both, or neither."
+            )
         self.definition = definition
         self.params: HParams = definition.params.copy()
         self.device = device
