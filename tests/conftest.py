@@ -6,10 +6,13 @@ test the same; `pytest --soak` runs them in full.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import hypothesis
 import pytest
+
+os.environ["KERAS_BACKEND"] = "torch"  # Keras reads it when it is imported
 
 hypothesis.settings.register_profile("subset", derandomize=True, deadline=None, max_examples=25)
 hypothesis.settings.register_profile("soak", deadline=None, max_examples=1000)

@@ -52,6 +52,7 @@ class Definition:
         with their values for it.
       preprocess: tensor code applied to features in every mode.
       process: is given predictions by `dovetail predict`.
+      callbacks: makes the hooks that every training of the definition has.
       path: the file, if it came from one.
       beside: other files that belong to it, such as the data.py of a params file's folder.
       declares_params: whether `params` holds every key that may be set.
@@ -67,6 +68,7 @@ class Definition:
     custom_data_reader: CustomReader | None = None
     preprocess: Matched | None = None
     process: Matched | None = None
+    callbacks: Matched | None = None
     path: Path | None = None
     beside: tuple[Path, ...] = ()
     declares_params: bool = False

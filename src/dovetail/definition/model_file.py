@@ -1,64 +1,38 @@
 """A Python file as a definition: with `model_fn`, `modeler`, or the parts of a model file.
 
 A model file has `model`, `loss` and `optimizer`, and may have `eval_metrics_fn`, `data_schema`,
-`input_fn`, `prepare_data_for_a_single_file` or `custom_data_reader`, `preprocess` and `process`.
+`input_fn`, `prepare_data_for_a_single_file` or `custom_data_reader`, `preprocess`, `process` and
+`callbacks`.
 Its parts are lowered to a model_fn here; defaults of its functions' own parameters
 (`optimizer(lr=0.1)`) become params (`optimizer.lr`).
 """
 
 from __future__ import annotations
 
-import copy
 import difflib
 import inspect
-import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from dovetail.data.schema import Schema
-from dovetail.definition import modeler_lowering, optimizers
+from dovetail.definition import modeler_lowering
 from dovetail.definition.custom_reader import CustomReader
 from dovetail.definition.definition import Definition, ModelFn, called_by_name, matched_model_fn
 from dovetail.definition.hparams import HParams
+from dovetail.definition.model_lowering import PARTS, lower, settings
 from dovetail.definition.modeler import Modeler
-from dovetail.definition.modes import ModeKeys
-from dovetail.definition.signature import Matched, where
+from dovetail.definition.signature import Matched
 from dovetail.definition.source import Outline, execute, outline
-from dovetail.definition.spec import EstimatorSpec
 from dovetail.errors import DefinitionError
-from dovetail.layers.layer import layer
-from dovetail.layers.store import current_frame
 
 _REQUIRED = ("model", "loss", "optimizer")
 
 
-@dataclass(frozen=True)
-class _Part:
-    """How one part of a file is called: the arguments on offer, and how many go by position."""
-
-    offered: tuple[str, ...]
-    positional: int = 0
-
-
-_PARTS = {
-    "model": _Part(("params",)),
-    "loss": _Part(("output", "labels", "params", "mode"), 2),
-    "optimizer": _Part(("params",)),
-    "eval_metrics_fn": _Part(("predictions", "labels", "params", "mode"), 2),
-    "data_schema": _Part(()),
-    "input_fn": _Part(("records", "params", "mode", "config"), 1),
-    "prepare_data_for_a_single_file": _Part(("filename",), 1),
-    "custom_data_reader": _Part(()),
-    "preprocess": _Part(("features", "params", "mode"), 1),
-    "process": _Part(("predictions", "worker_id"), 2),
-}
-_NAMES = (*_PARTS, "model_fn", "modeler", "params", "config")
+_NAMES = (*PARTS, "model_fn", "modeler", "params", "config")
 
 
 def from_file(path: Path) -> Definition:
@@ -120,7 +94,7 @@ def _read(
         )
     _find_missing(complete, has, module, shape, problem)
     matched: dict[str, Matched] = {}
-    for name, part in _PARTS.items():
+    for name, part in PARTS.items():
         if name not in has or (complete and name in _REQUIRED):
             continue
         if name == "model" and isinstance(has[name], nn.Module):
@@ -163,7 +137,7 @@ def _read(
         pristine = module.model
 
         def fresh(params: HParams) -> ModelFn:
-            return _lower(execute_again(), params, pristine)
+            return lower(execute_again(), params, pristine)
 
         reads_params = any("params" in (*m.offered[: m.count], *m.names) for m in matched.values())
     prepare = matched.get("prepare_data_for_a_single_file")
@@ -179,6 +153,7 @@ def _read(
         custom_data_reader=CustomReader(reader) if reader is not None else None,
         preprocess=matched.get("preprocess"),
         process=matched.get("process"),
+        callbacks=matched.get("callbacks"),
         path=path,
         declares_params=declared or not reads_params,
     )
@@ -224,7 +199,7 @@ def _find_missing(
             f"model, loss and optimizer, or modeler.{hint}",
         )
         return
-    for name in _PARTS:
+    for name in PARTS:
         if name in has or (complete and name in _REQUIRED):
             continue
         near = like(name, 0.6 if name in required else 0.85)
@@ -281,127 +256,8 @@ def _schema(
     if match is None:
         return None
     try:
-        fields = match({}, _settings(params, "data_schema"))
+        fields = match({}, settings(params, "data_schema"))
         return fields if isinstance(fields, Schema) else Schema.from_list(fields)
     except Exception as error:
         problem("data_schema", f"data_schema: {type(error).__name__}: {error}")
         return None
-
-
-def _settings(params: HParams, name: str) -> Mapping[str, Any] | None:
-    value = params.get(name)
-    return dict(value) if isinstance(value, HParams) else None
-
-
-def _lower(module: ModuleType, params: HParams, pristine: Any) -> ModelFn:
-    """Make the model_fn of a freshly executed model file.
-
-    `pristine` is the `model` of the file's first execution, which no program has used. A file that
-    imports its model gives the same object again at every execution: then it is copied.
-    """
-    network = _make_model(module, params)
-    if network is pristine:
-        network = copy.deepcopy(network)
-    call = _FeaturesCall(network)
-
-    def matched(name: str) -> Matched | None:
-        function = getattr(module, name, None)
-        part = _PARTS[name]
-        if function is None:
-            return None
-        return Matched(function, part.offered, positional=part.positional, what=name)
-
-    loss_fn, optimizer_fn, metrics_fn = map(matched, ("loss", "optimizer", "eval_metrics_fn"))
-    assert loss_fn is not None
-    assert optimizer_fn is not None
-    settings = {name: _settings(params, name) for name in ("loss", "eval_metrics_fn")}
-    described = optimizer_fn({"params": params}, _settings(params, "optimizer"))
-    try:
-        optimizer = optimizers.as_description(described)
-    except DefinitionError as error:
-        raise DefinitionError(f"{where(optimizer_fn.function)}: {error}") from None
-
-    def model_fn(features: Any, labels: Any, mode: Any, params: Any, config: Any) -> EstimatorSpec:
-        output = call(layer(network, name="model"), features)
-        predictions = _as_predictions(output)
-        if mode == ModeKeys.PREDICT:
-            return EstimatorSpec(mode, predictions=predictions)
-        offered = {"labels": labels, "params": params, "mode": mode}
-        loss = loss_fn({"output": output, **offered}, settings["loss"])
-        ops = None
-        # In training metrics are shown at summary steps only, so they are computed only there.
-        if metrics_fn is not None and (mode == ModeKeys.EVAL or _summary_step()):
-            ops = metrics_fn({"predictions": output, **offered}, settings["eval_metrics_fn"])
-        train_op = optimizer.minimize(loss) if mode == ModeKeys.TRAIN else None
-        return EstimatorSpec(mode, predictions, loss, train_op, ops)
-
-    return model_fn
-
-
-def _summary_step() -> bool:
-    return getattr(current_frame().owner, "summary_step", True)
-
-
-def _make_model(module: ModuleType, params: HParams) -> nn.Module:
-    model = module.model
-    if isinstance(model, nn.Module):
-        return model
-    made = Matched(model, _PARTS["model"].offered, what="model")(
-        {"params": params}, _settings(params, "model")
-    )
-    if not isinstance(made, nn.Module):
-        raise DefinitionError(
-            f"model: {where(model)} returned a {type(made).__name__}; it must return a torch "
-            "module."
-        )
-    return made
-
-
-def _as_predictions(output: Any) -> dict[str, Tensor]:
-    if isinstance(output, Tensor):
-        return {"output": output}
-    if isinstance(output, Mapping):
-        return dict(output)
-    if isinstance(output, (list, tuple)):
-        return {f"output_{i}": item for i, item in enumerate(output)}
-    raise DefinitionError(
-        f"model returned a {type(output).__name__}; it must return a tensor, a dict of tensors, or "
-        "a tuple of tensors."
-    )
-
-
-class _FeaturesCall:
-    """Passes features to a module by matching names.
-
-    A dict of one entry goes as its tensor where the module takes one argument; a module that takes
-    one dict (several features and one argument, or one that is annotated so) gets the dict.
-    """
-
-    def __init__(self, module: nn.Module) -> None:
-        parameters = list(inspect.signature(module.forward).parameters.values())
-        kinds = inspect.Parameter
-        named = [p for p in parameters if p.kind not in (kinds.VAR_POSITIONAL, kinds.VAR_KEYWORD)]
-        self.names = tuple(p.name for p in named)
-        self.needed = frozenset(p.name for p in named if p.default is kinds.empty)
-        self.any_name = any(p.kind is kinds.VAR_KEYWORD for p in parameters)
-        self.by_name = bool(named) or (self.any_name and len(parameters) == 1)
-        self.whole = bool(named) and _IS_DICT.search(str(named[0].annotation)) is not None
-
-    def __call__(self, module: nn.Module, features: Any) -> Any:
-        if not isinstance(features, dict) or self.whole:
-            return module(features)
-        fit = self.any_name or all(name in self.names for name in features)
-        if self.by_name and fit and all(name in features for name in self.needed):
-            return module(**features)
-        if len(self.needed) > 1 and not torch.compiler.is_compiling():
-            raise DefinitionError(
-                f"{type(module).__name__}.forward takes {', '.join(self.names)}, and the features "
-                f"are {', '.join(features)}. Name its arguments as input_fn names the features, or "
-                "let it take one dict."
-            )
-        if len(features) == 1:
-            return module(next(iter(features.values())))
-        return module(features)
-
-
-_IS_DICT = re.compile(r"\b(dict|Dict|Mapping)\b")
