@@ -16,6 +16,7 @@ from dovetail.errors import CheckpointError, DovetailError
 from dovetail.run import checkpoint
 from dovetail.run.estimator import Estimator
 from dovetail.run.reproduce import compare_with, reproduce
+from dovetail.run.warm_start import WarmStart
 
 MODEL = """
 import numpy as np
@@ -169,6 +170,14 @@ def test_a_warm_start_is_taken_from_where_it_was(train: Train, tmp_path: Path):
     train(max_steps=3).rename(tmp_path / "before")
     model_dir = train(max_steps=4, warm_start_from=str(tmp_path / "before"))
     comparison, said = again(model_dir)
+    assert comparison.equal
+    assert f"note: it begins with the parameters of {tmp_path / 'before'}, as they are now." in said
+
+
+def test_a_warm_start_of_some_parameters_is_taken_as_it_was(train: Train, tmp_path: Path):
+    train(max_steps=3).rename(tmp_path / "before")
+    some = WarmStart(str(tmp_path / "before"), variables=("model.0.*",), skip=("bias",))
+    comparison, said = again(train(max_steps=4, warm_start_from=some))
     assert comparison.equal
     assert f"note: it begins with the parameters of {tmp_path / 'before'}, as they are now." in said
 

@@ -24,6 +24,7 @@ def build(
     device: str | torch.device = "auto",
     seed: int = 0,
     precision: Precision = "fp32",
+    loss_scale: float | None = None,
     execution: Execution = "auto",
     config: Any = None,
     ema_decay: float | None = None,
@@ -43,6 +44,7 @@ def build(
       seed: initial weights and all randomness of steps are derived from it.
       precision: "bf16" and "fp16" run the forward pass under autocast; parameters stay float32.
         With "fp16" the loss is scaled, and a step whose gradients are not finite is skipped.
+      loss_scale: of "fp16", the same at every step; None: it adapts.
       execution: "compiled" runs steps through torch.compile; "auto" is eager.
       config: what model_fn gets as `config`.
       ema_decay: keep averages of the parameters, which evaluation and prediction use.
@@ -75,6 +77,7 @@ def build(
         device=choose_device(device),
         seed=seed,
         precision=precision,
+        loss_scale=loss_scale,
         execution=execution,
         config=config,
         ema_decay=ema_decay,

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 from collections.abc import Mapping
 from typing import Any
 
+from dovetail.run.warm_start import WarmStart
+
 
 def plain(value: object) -> Any:
     """Return a value as YAML and JSON know it.
 
-    Functions and classes become "module:name"; numbers of numpy and torch become Python's; what
-    is left becomes its repr.
+    Functions and classes become "module:name"; numbers of numpy and torch become Python's; a
+    `WarmStart` becomes its fields; what is left becomes its repr.
 
     >>> plain({"act": len, "size": (2, 3)})
     {'act': 'builtins:len', 'size': [2, 3]}
@@ -25,6 +28,8 @@ def plain(value: object) -> Any:
         return {str(plain(key)): plain(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [plain(entry) for entry in value]
+    if isinstance(value, WarmStart):
+        return plain(dataclasses.asdict(value))
     if isinstance(value, os.PathLike):
         return str(value)
     if callable(value) and hasattr(value, "__qualname__"):

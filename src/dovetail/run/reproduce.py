@@ -63,7 +63,8 @@ def reproduce(
             say(f"note: {line}")
     start = legs[0].record["extra"]["values"].get("runconfig.warm_start_from")
     if start is not None:
-        say(f"note: it begins with the parameters of {start}, as they are now.")
+        path = start["path"] if isinstance(start, dict) else start
+        say(f"note: it begins with the parameters of {path}, as they are now.")
     for leg in legs:
         say(f"Run {leg.number}, steps {leg.begin} to {leg.end}, is run again in {output}.")
         run_again(leg, Path(model_dir), output, data, definition, input_fn)

@@ -21,6 +21,7 @@ from dovetail.run.estimator import Estimator
 from dovetail.run.record_input import RecordInput
 from dovetail.run.resolve import leaves, resolve
 from dovetail.run.run_plan import Leg
+from dovetail.run.warm_start import WarmStart
 
 FILES = "definition"
 
@@ -202,12 +203,8 @@ def _names_an_object(text: str, own: Any) -> bool:
 def _config(values: Mapping[str, Any], output: Path) -> RunConfig:
     named = {key.removeprefix("runconfig."): v for key, v in values.items() if "runconfig." in key}
     stated = {name: value for name, value in named.items() if name in FIELDS}
-    start = stated.get("warm_start_from")
-    if isinstance(start, str) and start.startswith("WarmStart("):
-        raise ParamsError(
-            f"The run began with {start}, which can't be made from its name. Run it again from "
-            "Python, where it can be given."
-        )
+    if isinstance(start := stated.get("warm_start_from"), Mapping):
+        stated["warm_start_from"] = WarmStart(**start)
     # No evaluation is run beside it, by which a best could be found.
     return RunConfig(**{**stated, "model_dir": str(output), "keep_checkpoint_best": 0})
 
