@@ -11,7 +11,7 @@ import dovetail
 from dovetail import metrics
 from dovetail.errors import ParamsError
 
-FILE = Path(__file__).with_name("estimator_page_model.py")
+FILE = Path(__file__).parents[2] / "examples" / "estimator" / "model.py"
 
 
 def batch(size, height, width):

@@ -1,12 +1,26 @@
-"""The running example of the Estimator page, inside its model.py: the names and order are its own.
+"""The model of the Estimator page: how it is loaded, its model_fn and its params.
 
-`tf.contrib.layers` is `dovetail.layers`, and what was TensorFlow's elsewhere is torch's.
+The names, arguments and their order are the page's. It is AlexNet for images of 300x200 in 50
+classes, which wants an accelerator; `small_model.py` is a variant that trains in seconds.
 """
 
 import torch
 
 import dovetail
 from dovetail import layers
+
+
+def load_estimator(model_fn=None, model_dir=None, config=None, params=None):
+    """Return an Estimator that goes on from the newest checkpoint in model_dir, if there is one.
+
+    Args:
+      model_fn: the function that is the model.
+      model_dir: where checkpoints and event logs are kept; None: a temporary folder, so that the
+        model is new.
+      config: a RunConfig: the seed, how often checkpoints are saved, and so on.
+      params: the hyperparameters that model_fn reads.
+    """
+    return dovetail.Estimator(model_fn=model_fn, model_dir=model_dir, config=config, params=params)
 
 
 def model_fn(features, labels, mode, params):
