@@ -23,8 +23,10 @@ _PARTS = (
     "data_schema",
     "input_fn",
     "prepare_data_for_a_single_file",
+    "custom_data_reader",
     "preprocess",
     "process",
+    "callbacks",
     "params",
 )
 

@@ -18,6 +18,7 @@ from dovetail.definition.modes import ModeKeys
 from dovetail.errors import ParamsError
 from dovetail.program.devices import choose_device
 from dovetail.run import checkpoint, predict, provenance
+from dovetail.run.callbacks import hooks_of
 from dovetail.run.config import RunConfig
 from dovetail.run.evaluate import evaluate
 from dovetail.run.held_program import Held, newest_of
@@ -134,7 +135,7 @@ class Estimator:
         Args:
           input_fn: a function of none or any of `params, mode, config` that returns an iterable
             of (features, labels), a torch DataLoader, or records; or a path to records.
-          hooks: called at each step.
+          hooks: called at each step, after those that the definition's `callbacks` gives.
           steps: how many steps more.
           max_steps: the global step to end at; if it is reached already, nothing is done.
             Without either, the input ends where it ends: records after `params.train_epochs`
@@ -175,7 +176,7 @@ class Estimator:
           evaluations: what is evaluated beside the training.
         """
         _check_steps(steps, max_steps)
-        taken_hooks = checked_hooks(hooks)
+        taken_hooks = (*hooks_of(self.definition, self.params), *checked_hooks(hooks))
         taken_listeners = checked_listeners(listeners)
         asked = {"steps": steps, "max_steps": max_steps, "epochs": epochs}
         if all(value is None for value in asked.values()):

@@ -125,9 +125,10 @@ def put_in_place(
     note: Callable[[str], None],
 ) -> None:
     """Make the layers on the first batch, and give them the state that the run goes on from."""
-    if isinstance(source, RecordInput):
-        program.network.epoch.examples = len(source.records)
-        program.network.epoch.batch_size = source.batch_size
+    records = source if isinstance(source, RecordInput) else None
+    epoch = program.network.epoch  # a program trained before has that of its last input
+    epoch.examples = len(records.records) if records is not None else None
+    epoch.batch_size = records.batch_size if records is not None else None
     elsewhere = other_than_asked(program.definition, program.device)
     if elsewhere is not None:
         note(elsewhere)
