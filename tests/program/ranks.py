@@ -1,11 +1,14 @@
-"""One of two processes of a test: `python ranks.py CASE RANK MEETING_FILE OUTPUT_FILE`.
+"""Two processes of a test, and one of them: `python ranks.py CASE RANK MEETING_FILE OUTPUT_FILE`.
 
 A file of its own, since a process that is spawned can't import a test module by name.
 """
 
 import datetime
 import os
+import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -82,11 +85,92 @@ def sharded(rank):
     return gradients, {name: p.full_tensor().detach() for name, p in named.items()}
 
 
+def uneven(rank):
+    """Return what each model's steps gave, and what happened where workers differ."""
+    import uneven
+
+    models = dict(uneven.MODELS)
+    models["modeler"] = uneven.modeler()
+    models["model file"] = uneven.model_file(Path(tempfile.mkdtemp()))
+    results = {name: uneven.of_worker(model, rank) for name, model in models.items()}
+    results["dropout"] = masks(uneven, rank)
+    results["branches"] = branches(uneven, rank)
+    results["fp16"] = overflow(uneven, rank)
+    results["refused"] = refused(rank)
+    return results
+
+
+def masks(uneven, rank):
+    """A step with dropout, one part each: 4 and 3 examples."""
+    program = uneven.built(uneven.with_dropout)
+    return uneven.steps(program, [[uneven.pieces(0, [4, 3])[rank]]])
+
+
+def branches(uneven, rank):
+    """Two steps in which each worker goes through a layer of its own; then both through one."""
+    program = uneven.built(uneven.branches)
+    return uneven.steps(program, [[parts[rank]] for parts in uneven.forked()])
+
+
+def overflow(uneven, rank):
+    """A step in fp16 whose gradients are not finite on one worker, and one where they are."""
+    program = dovetail.build(
+        uneven.minimized, example=uneven.batch(3), device="cpu", precision="fp16", loss_scale=8.0
+    )
+    before = program.state()["linear.weight"].clone()
+    outputs = []
+    for step in range(2):
+        parts = uneven.pieces(step, [4, 3])
+        if step == 0:
+            parts[1].features["x"][0, 0, 0] = 1e30
+            parts[1].features["mask"][0, 0] = 1.0
+        output = program.train_parts([parts[rank]])
+        moved = not torch.equal(before, program.state()["linear.weight"])
+        outputs.append((bool(moved), int(output["skipped_steps"])))
+    return outputs, program.state()
+
+
+def refused(rank):
+    """What the first step says if the workers' models differ."""
+
+    def model_fn(features, labels, mode):
+        loss = layers.fully_connected(features, 1 + rank, scope="out").mean()
+        return dovetail.EstimatorSpec(mode, None, loss, optimizers.SGD(0.1).minimize(loss))
+
+    try:
+        dovetail.build(model_fn, device="cpu").train_step(torch.ones(2, 3))
+    except dovetail.errors.DefinitionError as error:
+        return str(error)
+    return ""
+
+
 CASES = {
     "ddp": lambda rank: data_parallel(rank, static=False),
     "ddp_static": lambda rank: data_parallel(rank, static=True),
     "fsdp": sharded,
+    "uneven": uneven,
 }
+
+
+def run(case, folder):
+    """Run a case in two processes and return what each saved."""
+    outputs = [folder / f"{rank}.pt" for rank in range(WORLD)]
+    script = str(Path(__file__))
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-W", "ignore", script, case, str(rank), folder / "meeting", output],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank, output in enumerate(outputs)
+    ]
+    try:
+        errors = [process.communicate(timeout=90)[1] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert all(process.returncode == 0 for process in processes), "\n".join(errors)
+    return [torch.load(output, weights_only=True) for output in outputs]
 
 
 def main(case, rank, meeting_file, output_file):

@@ -16,6 +16,7 @@ from dovetail.errors import DefinitionError
 from dovetail.program.averaging import Averages
 from dovetail.program.loss_scale import LossScale
 from dovetail.program.network import Minimized, Network
+from dovetail.program.workers import Workers, several
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,11 +26,14 @@ class Part:
     Attributes:
       features, labels: as model_fn takes them.
       examples: how many there are: what the part's loss counts for by default.
+      number: its place among the parts of all workers, from which its randomness is derived; None:
+        that in the list, one of each worker after the other.
     """
 
     features: Any
     labels: Any
     examples: int
+    number: int | None = None
 
 
 @dataclass(eq=False)
@@ -43,6 +47,7 @@ class Optimizers:
       keys: name -> the parameters, in order, whose gradients model_fn gives itself; else None.
       whole: whether there is one optimizer for all parameters, so that a plain backward pass
         gives just the gradients it needs.
+      workers: what puts the gradients of several workers together.
       learning_rate: the base rate of the first one at its last step.
     """
 
@@ -51,6 +56,7 @@ class Optimizers:
     parameters: Mapping[str, list[tuple[str, nn.Parameter]]]
     keys: Mapping[str, list[nn.Parameter] | None]
     whole: bool
+    workers: Workers
     learning_rate: float = float("nan")
 
     @staticmethod
@@ -85,6 +91,7 @@ class Optimizers:
             and all(
                 op.var_list is None and op.given_gradients is None for op in train_ops.values()
             ),
+            workers=Workers({n: p for pairs in parameters.values() for n, p in pairs}),
         )
 
 
@@ -128,7 +135,7 @@ def train_parts(
 
     The gradient of the step is sum(w_p g_p) / sum(w_p), w_p being part p's `loss_weight` (its
     number of examples by default), and sum(g_p) for `loss_weight="sum"`: what one batch of all
-    parts would give.
+    parts would give. Where torch.distributed has a group, they are summed over its workers too.
 
     Args:
       before_update: called with the step's loss when the gradients are there, before they are
@@ -142,8 +149,8 @@ def train_parts(
     """
     for optimizer in optimizers.torch.values():
         _forget_gradients(optimizer)
-    if len(parts) == 1:
-        output = forward(0, parts[0])
+    if len(parts) == 1 and not several():
+        output = forward(parts[0].number or 0, parts[0])
         _backward(output, optimizers, None, scale)
     else:
         output = _weighted(forward, parts, network, optimizers, scale)
@@ -188,17 +195,21 @@ def _weighted(
     optimizers: Optimizers,
     scale: LossScale | None,
 ) -> dict[str, Any]:
+    workers = optimizers.workers if several() else None
     total: Any = 0
     loss: Any = 0
     summed = False
     output: dict[str, Any] = {}
     for index, part in enumerate(parts):
-        output = forward(index, part)
+        number = workers.number(index) if workers is not None else index
+        output = forward(number if part.number is None else part.number, part)
         weight, summed = _weight(output, part, network)
         _backward(output, optimizers, weight, scale)
         total = total + weight
         loss = loss + output["loss"].detach() * weight
-    if not summed:
+    if workers is not None:
+        loss = workers.combine(loss, total, summed=summed)
+    elif not summed:
         gradients = [p.grad for p in network.parameters() if p.grad is not None]
         for gradient in gradients:
             gradient.div_(total)
