@@ -30,6 +30,7 @@ def refusal(*args, **kwargs):
         ("eval", {"loss": LOSS, "host_call": (lambda x: {"a": x}, [X])}),
         ("infer", {"predictions": X}),
         ("infer", {"predictions": {"a": X}, "export_outputs": {"serving": {"a": X}}}),
+        ("infer", {"predictions": X, "export_outputs": {"serving": X}}),
         ("train", {"loss": LOSS, "train_op": OP, "loss_weight": "sum"}),
         ("train", {"loss": LOSS, "train_op": OP, "loss_weight": torch.tensor([3])}),
         ("train", {"loss": LOSS, "train_op": OP, "loss_weight": 3}),
@@ -166,3 +167,16 @@ def test_a_loss_weight_per_example_is_refused():
 
 def test_export_outputs_are_named():
     assert "it is a list" in refusal("infer", X, export_outputs=[X])
+
+
+@pytest.mark.parametrize(
+    ("signature", "expected"),
+    [
+        ([X], "export_outputs['serving'] must be a tensor or a dict of tensors; it is a list"),
+        ({"a": 1}, "export_outputs['serving']['a'] must be a tensor; it is a int"),
+        ({}, "export_outputs['serving'] is an empty dict"),
+        (None, "export_outputs['serving'] is None"),
+    ],
+)
+def test_a_signature_to_export_holds_tensors(signature, expected):
+    assert expected in refusal("infer", X, export_outputs={"serving": signature})

@@ -32,7 +32,7 @@ class EstimatorSpec:
         per example, or a scalar that is taken as a mean over the batch).
       host_call: `(function, [tensors])`: the function gets the tensors of one step on the CPU and
         returns a dict as eval_metric_ops has; or a dict of metrics.
-      export_outputs: name -> dict of tensors: the signatures of the exported model.
+      export_outputs: name -> a tensor or a dict of tensors: the signatures of the exported model.
       loss_weight: what this batch's loss counts for when losses of several batches or parts are
         put together. None: the number of examples, for a mean over them; a number or a scalar
         tensor, as the number of tokens for a mean over tokens; "sum" where losses add up.
@@ -132,11 +132,24 @@ def _check_types(spec: EstimatorSpec) -> None:
     if spec.host_call is not None:
         _check_host_call(spec.host_call)
     _check_loss_weight(spec.loss_weight)
-    if spec.export_outputs is not None and not isinstance(spec.export_outputs, Mapping):
+    _check_export_outputs(spec.export_outputs)
+
+
+def _check_export_outputs(outputs: object) -> None:
+    if outputs is None:
+        return
+    if not isinstance(outputs, Mapping):
         raise DefinitionError(
             "EstimatorSpec: export_outputs must be a dict of signature name -> dict of tensors; "
-            f"it is a {type(spec.export_outputs).__name__}."
+            f"it is a {type(outputs).__name__}."
         )
+    for name, value in outputs.items():
+        if value is None:
+            raise DefinitionError(
+                f"EstimatorSpec: export_outputs['{name}'] is None; it must be a tensor or a dict "
+                "of tensors."
+            )
+        _check_tensors(value, f"export_outputs['{name}']")
 
 
 def _check_loss_weight(weight: object) -> None:
