@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import dovetail
 from dovetail import hooks
 from dovetail.run.hooks import METHODS, Run
 
@@ -28,6 +30,20 @@ def test_the_lines_of_python_run_and_do_what_is_said(in_tmp, capsys):
     assert "the loss was between" in told.err
     assert [path.name for path in Path("run/profile").glob("*.json")]
     assert {"StopWhen", "StepTimes"} <= set(names["hooks"].__all__)
+    assert_they_belong_to_the_model(names, capsys)
+
+
+def assert_they_belong_to_the_model(names: dict[str, Any], capsys: Any) -> None:
+    """The page's `callbacks` beside its model_fn, as a file has them."""
+    line = ModuleType("line")
+    line.__dict__.update(model_fn=names["model_fn"], callbacks=names["callbacks"])
+    given = {"callbacks": {"patience": 1}, "log_every": 2}
+    estimator = dovetail.Estimator(line, "of_the_model", params=given)
+    spec = dovetail.EvalSpec(names["input_fn"], steps=1)
+    train_spec = dovetail.TrainSpec(names["input_fn"], max_steps=4)
+    dovetail.train_and_evaluate(estimator, train_spec, spec)
+    told = capsys.readouterr().err
+    assert re.findall(r"^step (\d+): loss", told, re.MULTILINE) == ["1", "2", "4"]
 
 
 def test_every_hook_is_in_the_table():

@@ -199,12 +199,12 @@ def test_an_error_in_one_names_it_and_the_function_that_gave_it(written, quiet, 
     ("returned", "said"),
     [
         ("None", r"returned None\. It must return a list of hooks"),
-        ("{'a': Count('a')}", "returned a dict"),
-        ("[Count('a'), 3]", "gave a int: 3. It must return a list of hooks"),
+        ("{'a': Count('a')}", "returned .*, of type dict"),
+        ("[Count('a'), 3]", "gave 3, of type int. It must return a list of hooks"),
         ("Count", r"returned the class Count instead of an object of it, Count\(\)"),
         ("[Count]", r"gave the class Count instead of an object of it, Count\(\)"),
-        ("'early'", "returned a str: 'early'"),
-        ("[print]", "gave a builtin_function_or_method"),
+        ("'early'", "returned 'early', of type str"),
+        ("[print]", "gave <built-in function print>, of type"),
     ],
 )
 def test_what_is_no_callback_is_refused_with_the_place(written, quiet, records, returned, said):

@@ -97,7 +97,7 @@ def _is_known(one: Any) -> bool:
 def _what(one: Any) -> str:
     if isinstance(one, type):
         return f"the class {one.__qualname__} instead of an object of it, {one.__qualname__}()"
-    return f"a {type(one).__name__}: {one!r}"
+    return f"{one!r}, of type {type(one).__name__}"
 
 
 _OF_HOOKS = [name for name in METHODS if name not in modeler_callback.METHODS]

@@ -49,11 +49,12 @@ def refuse_what_cannot_work(callback: Any, place: str) -> None:
     for kind in type(callback).__mro__:
         if kind.__module__.split(".")[0] == "keras" and kind.__name__ in _INSTEAD:
             instead = _INSTEAD[kind.__name__]
-            name = type(callback).__qualname__
-            of = "" if name == kind.__name__ else f", which is a {kind.__name__},"
+            name = f"keras.callbacks.{kind.__name__}"
+            own = type(callback).__qualname__
+            what = name if type(callback) is kind else f"{own}, which is a kind of {name}"
             raise DefinitionError(
-                f"{place} gave a keras.callbacks.{name}{of}: it works on a Keras model in its fit, "
-                f"and Dovetail trains. {instead(callback) if callable(instead) else instead}"
+                f"{place} gave {what}: it works on a Keras model in its fit, and here Dovetail "
+                f"trains. {instead(callback) if callable(instead) else instead}"
             )
 
 
