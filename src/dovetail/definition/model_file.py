@@ -1,8 +1,8 @@
 """A Python file as a definition: with `model_fn`, `modeler`, or the parts of a model file.
 
-A model file has `model`, `loss` and `optimizer`, and may have `eval_metrics_fn`, `data_schema`,
-`input_fn`, `prepare_data_for_a_single_file` or `custom_data_reader`, `preprocess`, `process` and
-`callbacks`.
+A model file has `model`, `loss` and `optimizer`, and may have `loss_weight`, `eval_metrics_fn`,
+`data_schema`, `input_fn`, `prepare_data_for_a_single_file` or `custom_data_reader`, `preprocess`,
+`process` and `callbacks`.
 Its parts are lowered to a model_fn here; defaults of its functions' own parameters
 (`optimizer(lr=0.1)`) become params (`optimizer.lr`).
 """
@@ -19,7 +19,7 @@ from typing import Any
 from torch import nn
 
 from dovetail.data.schema import Schema
-from dovetail.definition import modeler_lowering
+from dovetail.definition import file_loss, modeler_lowering
 from dovetail.definition.custom_reader import CustomReader
 from dovetail.definition.definition import Definition, ModelFn, called_by_name, matched_model_fn
 from dovetail.definition.hparams import HParams
@@ -95,11 +95,16 @@ def _read(
     _find_missing(complete, has, module, shape, problem)
     matched: dict[str, Matched] = {}
     for name, part in PARTS.items():
-        if name not in has or (complete and name in _REQUIRED):
+        if name not in has or (complete and name in (*_REQUIRED, "loss_weight")):
             continue
         if name == "model" and isinstance(has[name], nn.Module):
             continue
         try:
+            if name == "loss":
+                matched |= file_loss.matched(has[name])
+                continue
+            if name == "loss_weight" and file_loss.matched_weight(has[name]) is None:
+                continue
             matched[name] = Matched(
                 has[name],
                 part.offered,

@@ -12,13 +12,17 @@ from torch import Tensor, nn
 
 from dovetail.definition import optimizers
 from dovetail.definition.definition import ModelFn
-from dovetail.definition.features_call import FeaturesCall
+from dovetail.definition.features_call import features_call
+from dovetail.definition.file_loss import WEIGHT_OFFERED, FileLoss
 from dovetail.definition.hparams import HParams
 from dovetail.definition.modes import ModeKeys
 from dovetail.definition.signature import Matched, where
 from dovetail.definition.spec import EstimatorSpec
 from dovetail.errors import DefinitionError
+from dovetail.layers.keras_copying import copied
+from dovetail.layers.keras_objects import is_keras_layer
 from dovetail.layers.layer import layer
+from dovetail.layers.regularizers import regularization_loss
 from dovetail.layers.store import current_frame
 
 
@@ -33,6 +37,7 @@ class Part:
 PARTS = {
     "model": Part(("params",)),
     "loss": Part(("output", "labels", "params", "mode"), 2),
+    "loss_weight": Part(WEIGHT_OFFERED, 1),
     "optimizer": Part(("params",)),
     "eval_metrics_fn": Part(("predictions", "labels", "params", "mode"), 2),
     "data_schema": Part(()),
@@ -58,8 +63,9 @@ def lower(module: ModuleType, params: HParams, pristine: Any) -> ModelFn:
     """
     network = _make_model(module, params)
     if network is pristine:
-        network = copy.deepcopy(network)
-    call = FeaturesCall(network)
+        network = copied(network) if is_keras_layer(network) else copy.deepcopy(network)
+    call = features_call(network)
+    penalised = is_keras_layer(network)
 
     def matched(name: str) -> Matched | None:
         function = getattr(module, name, None)
@@ -68,10 +74,11 @@ def lower(module: ModuleType, params: HParams, pristine: Any) -> ModelFn:
             return None
         return Matched(function, part.offered, positional=part.positional, what=name)
 
-    loss_fn, optimizer_fn, metrics_fn = map(matched, ("loss", "optimizer", "eval_metrics_fn"))
-    assert loss_fn is not None
+    optimizer_fn, metrics_fn = map(matched, ("optimizer", "eval_metrics_fn"))
     assert optimizer_fn is not None
-    own = {name: settings(params, name) for name in ("loss", "eval_metrics_fn")}
+    own = {name: settings(params, name) for name in ("loss", "loss_weight", "eval_metrics_fn")}
+    stated = getattr(module, "loss_weight", None)
+    loss_fn = FileLoss(module.loss, own["loss"], stated, own["loss_weight"])
     described = optimizer_fn({"params": params}, settings(params, "optimizer"))
     try:
         optimizer = optimizers.as_description(described)
@@ -81,16 +88,19 @@ def lower(module: ModuleType, params: HParams, pristine: Any) -> ModelFn:
     def model_fn(features: Any, labels: Any, mode: Any, params: Any, config: Any) -> EstimatorSpec:
         output = call(layer(network, name="model"), features)
         predictions = _as_predictions(output)
+        loss_fn.register()
         if mode == ModeKeys.PREDICT:
             return EstimatorSpec(mode, predictions=predictions)
         offered = {"labels": labels, "params": params, "mode": mode}
-        loss = loss_fn({"output": output, **offered}, own["loss"])
+        loss, weight = loss_fn(output, predictions, labels, params, mode)
+        if penalised and current_frame().regularization:
+            loss = loss + regularization_loss()  # what Keras' own fit adds
         ops = None
         # In training metrics are shown at summary steps only, so they are computed only there.
         if metrics_fn is not None and (mode == ModeKeys.EVAL or _summary_step()):
             ops = metrics_fn({"predictions": output, **offered}, own["eval_metrics_fn"])
         train_op = optimizer.minimize(loss) if mode == ModeKeys.TRAIN else None
-        return EstimatorSpec(mode, predictions, loss, train_op, ops)
+        return EstimatorSpec(mode, predictions, loss, train_op, ops, loss_weight=weight)
 
     return model_fn
 

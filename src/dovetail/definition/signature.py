@@ -82,11 +82,18 @@ class Matched:
         Of `settings` only what the function declares is passed: they are a section of params, in
         which it may find more by taking `params`.
         """
+        args, kwargs = self.arguments(values, settings)
+        return self.function(*args, **kwargs)
+
+    def arguments(
+        self, values: Mapping[str, Any], settings: Mapping[str, Any] | None = None
+    ) -> tuple[list[Any], dict[str, Any]]:
+        """Return what a call passes by position and by name."""
         args = [values[name] for name in self.offered[: self.count]]
         kwargs = {name: values[name] for name in self.names}
         if self.defaults and settings:
             kwargs.update((name, settings[name]) for name in self.defaults if name in settings)
-        return self.function(*args, **kwargs)
+        return args, kwargs
 
 
 def _match(
