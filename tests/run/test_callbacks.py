@@ -147,6 +147,25 @@ def test_a_file_with_a_model_fn_has_them_too(written, quiet, records):
     assert called_in(estimator) == ["a.begin", "a.after_step", "a.end"]
 
 
+def test_a_file_with_a_modeler_has_them_too(written):
+    modeler = (
+        "from dovetail import ImageClassificationModelerConfig, ModelerConfig\n"
+        "from dovetail.nets.convnet import net\n"
+        "from dovetail.tasks import image_classification\n"
+        "config = ModelerConfig('infer', 4, 2, 'momentum', 0.05)\n"
+        "config = ImageClassificationModelerConfig(config, num_classes=2)\n"
+        "modeler = image_classification.build(config, net)\n"
+        "def callbacks(params, last=2):\n"
+        "    return [dovetail.hooks.StopAtStep(last), Count(str(params.learning_rate))]\n"
+    )
+    base = re.sub(r"def model\(\):.*?(?=class Count)", "", BASE, flags=re.DOTALL)
+    definition = dovetail.load(written(modeler, base), params={"callbacks": {"last": 7}})
+    stop, count = hooks_of(definition, definition.params)
+    assert isinstance(stop, dovetail.hooks.StopAtStep)
+    assert stop.last_step == 7
+    assert getattr(count, "name", None) == "0.05"
+
+
 WATCH = """
 class Watch:
     def before_run(self, run):

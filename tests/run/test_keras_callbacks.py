@@ -12,7 +12,7 @@ import torch
 
 import dovetail
 from dovetail.data.record_writer import RecordWriter
-from dovetail.errors import DefinitionError
+from dovetail.errors import DefinitionError, ParamsError
 from dovetail.run.estimator import Estimator
 from dovetail.run.keras_stand_in import Logs, Model
 
@@ -114,7 +114,8 @@ def in_fit(
     assert estimator.definition.callbacks is not None
     names = estimator.definition.callbacks.function.__globals__
     names["called"].clear()
-    network.fit(
+    fit: Any = network.fit  # its types say that verbose is a str
+    fit(
         table["x"],
         table["label"],
         batch_size=batch_size,
@@ -318,6 +319,11 @@ def test_a_subclass_of_what_cannot_work_is_refused_too(make, records):
     )
     with pytest.raises(DefinitionError, match=r"Mine, which is a kind of keras.*patience=4"):
         make(text)[0].train(records, max_steps=1)
+
+
+def test_among_the_hooks_of_a_training_they_are_refused_with_where_they_belong(make, records):
+    with pytest.raises(ParamsError, match="belong to the definition: return them from its"):
+        make()[0].train(records, hooks=[keras.callbacks.LambdaCallback()], max_steps=1)
 
 
 def test_the_class_instead_of_an_object_is_refused(make, records):

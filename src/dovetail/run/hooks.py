@@ -211,7 +211,7 @@ def checked_hooks(given: Iterable[Any] | None) -> tuple[Any, ...]:
             what = f"the class {one.__qualname__}" if isinstance(one, type) else repr(one)
             raise ParamsError(
                 f"hooks holds {what}; it must hold objects with some of {', '.join(METHODS)}, such "
-                "as an instance of a subclass of dovetail.Hook."
+                f"as an instance of a subclass of dovetail.Hook.{_keras(one)}"
             )
         if isinstance(one, Hook):
             _refuse_near_misses(type(one))
@@ -233,6 +233,12 @@ def checked_listeners(given: Iterable[Any] | None) -> tuple[Any, ...]:
                 "as dovetail.run.hooks.SavingListener says."
             )
     return taken
+
+
+def _keras(one: Any) -> str:
+    if any(kind.__module__.split(".")[0] == "keras" for kind in type(one).__mro__):
+        return " Keras callbacks belong to the definition: return them from its `callbacks`."
+    return ""
 
 
 def _listed(given: Iterable[Any] | None, argument: str) -> tuple[Any, ...]:

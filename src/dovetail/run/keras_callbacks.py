@@ -91,7 +91,11 @@ class KerasCallbacks(Hook):
         self._sum: Tensor | None = None
         self._examples = 0
         self._logs: dict[str, Any] = {}
-        self._each_step = self._has("on_train_batch_end", "on_batch_end")
+        self._called = {
+            method: [c for c in self.callbacks if _overrides(c, method) or _overrides(c, alias)]
+            for method, alias in _CALLED.items()
+        }
+        self._each_step = self._has("on_train_batch_end")
         self._sums = self._each_step or self._has("on_epoch_end", "on_train_end")
         steps = self._length.steps
         for callback in self.callbacks:
@@ -115,8 +119,10 @@ class KerasCallbacks(Hook):
     def after_step(self, run: Run, output: dict[str, Any]) -> None:
         if self._sums:
             loss = output["loss"].detach()
-            loss = loss if loss.dtype == torch.float64 else loss.float()
-            self._sum = loss * run.count if self._sum is None else self._sum + loss * run.count
+            if self._sum is None:
+                wide = torch.float64 if loss.dtype == torch.float64 else torch.float32
+                self._sum = torch.zeros_like(loss, dtype=wide)
+            self._sum.add_(loss, alpha=run.count)
             self._examples += run.count
         self._call("on_train_batch_end", self._batch, logs=self._mean() if self._each_step else {})
         self._batch += 1
@@ -125,9 +131,8 @@ class KerasCallbacks(Hook):
             self._end_epoch()
 
     def after_evaluate(self, run: Run, name: str, metrics: dict[str, Any]) -> None:
-        if self._has("on_test_begin", "on_test_end"):
-            self._call("on_test_begin", {})
-            self._call("on_test_end", {k: v for k, v in metrics.items() if k != "global_step"})
+        self._call("on_test_begin", {})
+        self._call("on_test_end", {k: v for k, v in metrics.items() if k != "global_step"})
 
     def end(self, run: Run) -> None:
         if self._model.stop_training and self._epoch is not None and self._batch:
@@ -160,7 +165,7 @@ class KerasCallbacks(Hook):
         self._run.request_stop(f"{self._calling} set model.stop_training")
 
     def _call(self, method: str, *args: Any, **kwargs: Any) -> None:
-        for callback in self.callbacks:
+        for callback in self._called[method]:
             self._calling = f"{type(callback).__qualname__}.{method}"
             given = [dict(arg) if type(arg) is dict else arg for arg in args]
             try:
@@ -170,7 +175,7 @@ class KerasCallbacks(Hook):
                 raise
 
     def _has(self, *methods: str) -> bool:
-        return any(_overrides(callback, name) for callback in self.callbacks for name in methods)
+        return any(self._called[name] for name in methods)
 
     def _never_called(self) -> Iterable[str]:
         for callback in self.callbacks:
@@ -206,6 +211,13 @@ def _early_stopping(callback: Any) -> str:
     )
 
 
+# What is called, each with its other name in Keras.
+_CALLED = {
+    **{f"on_{m}": f"on_{m}" for m in ("train_begin", "train_end", "test_begin", "test_end")},
+    **{f"on_{m}": f"on_{m}" for m in ("epoch_begin", "epoch_end")},
+    "on_train_batch_begin": "on_batch_begin",
+    "on_train_batch_end": "on_batch_end",
+}
 _NEVER = (
     *("on_test_batch_begin", "on_test_batch_end", "on_predict_begin", "on_predict_end"),
     *("on_predict_batch_begin", "on_predict_batch_end"),
