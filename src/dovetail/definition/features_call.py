@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
 from dovetail.errors import DefinitionError
+from dovetail.layers.keras_objects import is_keras_layer
 
 
 class FeaturesCall:
@@ -17,10 +19,18 @@ class FeaturesCall:
 
     A dict of one entry goes as its tensor where the module takes one argument; a module that takes
     one dict (several features and one argument, or one that is annotated so) gets the dict.
+
+    Args:
+      module: what is called.
+      parameters: of its call, where they are not those of `forward`.
     """
 
-    def __init__(self, module: nn.Module) -> None:
-        parameters = list(inspect.signature(module.forward).parameters.values())
+    def __init__(
+        self, module: nn.Module, parameters: Sequence[inspect.Parameter] | None = None
+    ) -> None:
+        if parameters is None:
+            parameters = list(inspect.signature(module.forward).parameters.values())
+        self.what = f"{type(module).__name__}.forward"
         kinds = inspect.Parameter
         named = [p for p in parameters if p.kind not in (kinds.VAR_POSITIONAL, kinds.VAR_KEYWORD)]
         self.names = tuple(p.name for p in named)
@@ -37,13 +47,26 @@ class FeaturesCall:
             return module(**features)
         if len(self.needed) > 1 and not torch.compiler.is_compiling():
             raise DefinitionError(
-                f"{type(module).__name__}.forward takes {', '.join(self.names)}, and the features "
+                f"{self.what} takes {', '.join(self.names)}, and the features "
                 f"are {', '.join(features)}. Name its arguments as input_fn names the features, or "
                 "let it take one dict."
             )
         if len(features) == 1:
             return module(next(iter(features.values())))
         return module(features)
+
+
+def features_call(module: nn.Module) -> Callable[[nn.Module, Any], Any]:
+    """Return what passes features to a module, or to a Keras model.
+
+    Returns:
+      A function of (module, features) that returns the module's output.
+    """
+    if is_keras_layer(module):
+        from dovetail.definition.keras_features import keras_call
+
+        return keras_call(module)
+    return FeaturesCall(module)
 
 
 _IS_DICT = re.compile(r"\b(dict|Dict|Mapping)\b")

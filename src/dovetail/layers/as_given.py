@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
+
+from dovetail.layers.keras_objects import is_keras_layer
 
 FROZEN = "_frozen_by_program"
 """On a parameter that a program holds fast and that was trained before."""
@@ -19,6 +23,8 @@ def restore_given(given: nn.Module, module: nn.Module) -> nn.Module:
       given: the module that lives outside.
       module: it, or a copy of it.
     """
+    if is_keras_layer(given):
+        return _restore_keras(given, module)
     for theirs, own in zip(given.parameters(), module.parameters(), strict=True):
         if getattr(theirs, FROZEN, False):
             own.requires_grad_(True)
@@ -29,3 +35,15 @@ def restore_given(given: nn.Module, module: nn.Module) -> nn.Module:
             vars(part).pop("forward")
         vars(part).pop(HELD, None)
     return module
+
+
+def _restore_keras(given: Any, layer: Any) -> Any:
+    for theirs, own in zip(given.weights, layer.weights, strict=True):
+        if getattr(theirs._value, FROZEN, False):
+            own._value.requires_grad_(True)
+            if own is theirs:
+                delattr(own._value, FROZEN)
+    for part in layer._flatten_layers():
+        if vars(part).pop(HELD, False):
+            part._trainable = True
+    return layer

@@ -13,6 +13,9 @@ from torch import Tensor, nn
 from dovetail.errors import DefinitionError
 from dovetail.layers.as_given import restore_given
 from dovetail.layers.calls import arguments, base_name, call_site, describe, same
+from dovetail.layers.keras_copying import copied
+from dovetail.layers.keras_layer import KerasLayer
+from dovetail.layers.keras_objects import is_keras_layer, never_has_state
 from dovetail.layers.store import Block, Holder, Made, Store, current_frame
 
 # module that lives outside model_fn -> the store that holds it
@@ -23,15 +26,16 @@ def layer(factory: Any, *args: Any, name: str | None = None, **kwargs: Any) -> A
     """Return the torch module `factory(*args, **kwargs)`: built on the first call, kept ever after.
 
     Args:
-      factory: a class or function that makes an `nn.Module`, or a module that lives outside
-        model_fn, which then becomes part of the program; a second program gets a copy of it.
+      factory: a class or function that makes an `nn.Module` or a Keras layer, or a module or
+        Keras model that lives outside model_fn, which then becomes part of the program; a second
+        program gets a copy of it.
       *args: positional arguments of the factory; none for a module.
       name: the layer's name within its block. Without it layers are numbered by factory:
         `linear`, `linear_1`, ... The same name twice is the same layer, with shared weights.
       **kwargs: keyword arguments of the factory.
 
     Returns:
-      The module.
+      The module; of a Keras layer one that calls it.
 
     Raises:
       DefinitionError: the call asks for something other than it did at first, or for a new layer
@@ -69,7 +73,11 @@ def find(
     while full in owner.made and isinstance(owner.made[full].args, _Named):
         number += 1  # the user gave this name to another layer
         full = f"{base}_{number}"
-    if isinstance(factory, nn.Module) and not any(True for _ in _state(factory)):
+    if (
+        isinstance(factory, nn.Module)
+        and not any(True for _ in _state(factory))
+        and not is_keras_layer(factory)
+    ):
         return factory.train(owner.training)  # there is nothing to keep
     if full not in owner.made:
         found = _make(owner, factory, args, kwargs, full, base)
@@ -120,11 +128,15 @@ def _make(
                 f"{type(module).__name__}; it must return a torch.nn.Module. For a function of "
                 "tensors use dovetail.layers.block(function, ...)."
             )
+    if is_keras_layer(module):
+        module = KerasLayer(module)
     if root.device is not None and any(t.device != root.device for t in _state(module)):
         module.to(root.device)  # made on the CPU first, so that every device starts alike
-    if isinstance(module, Block):
+    stateful = any(True for _ in _state(module))
+    if isinstance(module, (Block, KerasLayer)):
         module.root = owner.root  # type: ignore[assignment]
-    stateful = isinstance(module, Block) or any(True for _ in _state(module))
+        # A Keras layer makes its variables when it is first called.
+        stateful = isinstance(module, Block) or not never_has_state(module.given)
     made = Made(factory, args, kwargs, place)
     module.train(owner.training)
     if not stateful and base is not None:
@@ -165,7 +177,7 @@ def _own(root: Store, given: nn.Module, name: str, place: str) -> nn.Module:
     Programs share nothing: one that predicts from an old checkpoint must not change what another
     trains.
     """
-    held = next((n for n, child in root.named_modules() if child is given), None)
+    held = next((n for n, child in root.named_modules() if _given(child) is given), None)
     if held is None:
         held = next(
             (
@@ -184,9 +196,14 @@ def _own(root: Store, given: nn.Module, name: str, place: str) -> nn.Module:
         )
     holder = _holders.get(given)
     if holder is not None and holder() not in (None, root):
-        return restore_given(given, copy.deepcopy(given))
+        twin = copied(given) if is_keras_layer(given) else copy.deepcopy(given)
+        return restore_given(given, twin)
     _holders[given] = weakref.ref(root)
     return restore_given(given, given)
+
+
+def _given(module: nn.Module) -> nn.Module:
+    return module.given if isinstance(module, KerasLayer) else module
 
 
 def _check_same(

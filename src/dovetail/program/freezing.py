@@ -9,6 +9,8 @@ from torch import nn
 
 from dovetail.errors import DefinitionError, nearest
 from dovetail.layers.as_given import FROZEN
+from dovetail.layers.keras_objects import is_batch_normalization
+from dovetail.layers.keras_variables import KerasGroup
 
 _SHOWN = 10
 
@@ -59,14 +61,19 @@ def freeze(network: nn.Module, patterns: Sequence[str]) -> list[nn.Module]:
     return [
         module
         for path, module in network.named_modules()
-        if isinstance(module, nn.modules.batchnorm._NormBase)
-        and _held(path, module, frozen, patterns)
+        if _normalizes(module) and _held(path, module, frozen, patterns)
     ]
 
 
 def matching(names: Iterable[str], pattern: str) -> list[str]:
     """Return the names that a shell pattern matches, in their order."""
     return [name for name in names if fnmatchcase(name, pattern)]
+
+
+def _normalizes(module: nn.Module) -> bool:
+    if isinstance(module, KerasGroup):
+        return any(is_batch_normalization(owner) for owner in module.owners)
+    return isinstance(module, nn.modules.batchnorm._NormBase)
 
 
 def _held(path: str, module: nn.Module, frozen: set[str], patterns: Sequence[str]) -> bool:
@@ -76,7 +83,8 @@ def _held(path: str, module: nn.Module, frozen: set[str], patterns: Sequence[str
     own = [within(name) for name, _ in module.named_parameters(recurse=False)]
     if own:
         return all(name in frozen for name in own)
-    return any(fnmatchcase(within("running_mean"), pattern) for pattern in patterns)
+    mean = "moving_mean" if isinstance(module, KerasGroup) else "running_mean"
+    return any(fnmatchcase(within(mean), pattern) for pattern in patterns)
 
 
 def _near(pattern: str, names: list[str]) -> str:

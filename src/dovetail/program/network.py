@@ -17,6 +17,7 @@ from dovetail.definition.schedule_epochs import EpochLength
 from dovetail.definition.signature import Matched
 from dovetail.definition.spec import EstimatorSpec
 from dovetail.errors import DefinitionError
+from dovetail.layers.keras_variables import KerasGroup
 from dovetail.layers.normalization import BatchNorm
 from dovetail.layers.store import Store, entered
 
@@ -95,6 +96,8 @@ class Network(Store):
             module.train(False)
             if isinstance(module, BatchNorm):
                 module.held = True
+            elif isinstance(module, KerasGroup):
+                module.hold()
 
     def train(self, mode: bool = True) -> Network:
         super().train(mode)

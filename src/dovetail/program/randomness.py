@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
 import torch
+
+from dovetail.layers.keras_random import follow_torch, fresh_keras
 
 _MASK = (1 << 64) - 1
 
@@ -36,6 +39,8 @@ def seed_generators(device: torch.device, *numbers: int) -> None:
     """
     seed = derive(*numbers)
     torch.default_generator.manual_seed(seed)
+    if "keras" in sys.modules:
+        follow_torch()
     if device.type == "cuda":
         index = device.index if device.index is not None else torch.cuda.current_device()
         torch.cuda.default_generators[index].manual_seed(seed)
@@ -57,9 +62,13 @@ def kept_generators() -> Iterator[None]:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Run a block with all global generators seeded, and put them back afterwards."""
+    """Run a block with all global generators seeded, and put them back afterwards.
+
+    Keras, if it is loaded, begins anew inside the block: it numbers layers from the start.
+    """
     with kept_generators():
         torch.manual_seed(seed)
         np.random.seed(seed % (1 << 32))
         random.seed(seed)
-        yield
+        with fresh_keras():
+            yield

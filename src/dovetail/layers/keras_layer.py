@@ -1,0 +1,206 @@
+"""A Keras layer or model as one torch module of a program."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import sys
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dovetail.errors import DefinitionError
+from dovetail.layers.keras_building import build
+from dovetail.layers.keras_copying import copied
+from dovetail.layers.keras_objects import describe_keras, is_functional, require_torch_backend
+from dovetail.layers.keras_random import take_generators
+from dovetail.layers.keras_variables import Bound, KerasGroup, bind, device_of, point, unbound
+from dovetail.layers.store import Store, current_frame, in_call
+
+
+class KerasLayer(KerasGroup):
+    """Calls a Keras layer, and holds its variables by readable names.
+
+    `training` follows the mode of the program. In evaluation and prediction nothing that the layer
+    assigns to its variables stays, not even where a call pins `training=True`.
+
+    Args:
+      given: a Keras layer or model, on the torch backend.
+
+    Attributes:
+      given: the Keras object.
+    """
+
+    def __init__(self, given: Any) -> None:
+        require_torch_backend(describe_keras(given))
+        super().__init__()
+        self.root: list[Store] = []  # its owner's, once it is made
+        self._open = True  # whether variables may still appear
+        self._hidden = (given,)  # in a tuple: Keras layers are torch modules, with other names
+        self._functional = is_functional(given)
+        self._known: set[int] = set()
+        self._bound: list[Bound] = []
+        self._parts: tuple[Any, ...] = ()
+        self._penalised: tuple[Any, ...] = ()
+        self._take()
+
+    @property
+    def given(self) -> Any:
+        return self._hidden[0]
+
+    def extra_repr(self) -> str:
+        return describe_keras(self.given)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> KerasLayer:
+        twin = type(self).__new__(type(self))
+        memo[id(self)] = twin
+        given = copied(self.given, memo)
+        state = {key: value for key, value in vars(self).items() if key not in _REMADE}
+        vars(twin).update(copy.deepcopy(state, memo))
+        twin._hidden = (given,)
+        twin._known = set()
+        for variable, _, _ in twin._bound:
+            twin._known.add(id(variable))
+        twin._look()
+        return twin
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        if self._open:
+            self._complete(args, kwargs)
+        point(self._bound)
+        if self.training or not self._functional:
+            # Without it a functional model honours what its calls pin, and is in inference.
+            kwargs.setdefault("training", self.training)
+        try:
+            with self._on_device(args):
+                output = self._trained(args, kwargs) if self.training else self._kept(args, kwargs)
+        except (ValueError, TypeError) as error:
+            if isinstance(error, DefinitionError):
+                raise
+            raise DefinitionError(
+                f"{describe_keras(self.given)} can't be called with "
+                f"{_shapes(args, kwargs)}: {error}"
+            ) from error
+        if self._open and in_call():
+            self._take()
+            self._open = not self.root or not self.root[0].sealed
+        return output
+
+    def _trained(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        output = self.given(*args, **kwargs)
+        losses: list[Tensor] = []
+        for part in self._parts:
+            if part._losses:
+                losses.extend(part._losses)
+                part._losses.clear()
+                part._loss_ids.clear()
+        if losses or self._penalised:
+            self._collect(losses)
+        return output
+
+    def _kept(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        keras: Any = sys.modules["keras"]
+        scope = keras.StatelessScope(collect_losses=True, initialize_variables=False)
+        with scope:
+            output = self.given(*args, **kwargs)
+        if scope.losses:
+            for part in self._parts:
+                part._loss_ids.clear()
+        if scope.losses or self._penalised:
+            self._collect(scope.losses)
+        return output
+
+    def _collect(self, losses: list[Tensor]) -> None:
+        """Add this call's losses to the model_fn's, and the weights' penalties once."""
+        penalties = [v.regularizer(v) for v in self._penalised if v.trainable]
+        if not in_call():
+            return
+        frame = current_frame()
+        frame.regularization.extend(losses)
+        key = f"keras {id(self)}"
+        if key not in frame.regularized:
+            frame.regularized.add(key)
+            frame.regularization.extend(penalties)
+
+    def _complete(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Make the variables that the layer does not have yet."""
+        given = self.given
+        sealed = bool(self.root) and self.root[0].sealed
+        if given.built and all(part.built for part in self._parts):
+            self._open = not sealed
+            return
+        if sealed:
+            raise DefinitionError(
+                f"{describe_keras(given)} is called for the first time in a program that is built "
+                "already, so it has no variables. Call it in TRAIN mode too, or build it outside: "
+                f"{given.name}.build(input_shape)."
+            )
+        training = {"training": self.training} if "training" not in kwargs else {}
+        point(self._bound)
+        build(given, args, {**kwargs, **training})
+        self._take()
+
+    def _take(self) -> None:
+        """Take up the variables, seed generators and losses that the layer has now."""
+        if self._parts and not unbound(self.given, self._known):
+            return
+        with torch.no_grad():
+            new = bind(self, self.given, self._known)
+            self._bound.extend(new)
+            root = self.root[0] if self.root else None
+            for _, held, name in new:
+                value = held[name]
+                assert value is not None
+                if root is None:
+                    continue  # whoever makes this layer does the rest
+                if root.device is not None and value.device != root.device:
+                    if isinstance(value, nn.Parameter):
+                        value.data = value.data.to(root.device)
+                    else:
+                        held[name] = value.to(root.device)
+            if root is not None and not root.sealed:
+                noted = {(id(module), key) for module, key, _, _ in root.fresh_buffers}
+                root.fresh_buffers.extend(
+                    (module, key, buffer, buffer.detach().clone())
+                    for module in self.modules()
+                    for key, buffer in module._buffers.items()
+                    if buffer is not None and (id(module), key) not in noted
+                )
+        self._look()
+
+    def _look(self) -> None:
+        take_generators(self.given)
+        self._parts = tuple(self.given._flatten_layers())
+        self._penalised = tuple(v for v, _, _ in self._bound if v.regularizer is not None)
+
+    def _on_device(self, args: tuple[Any, ...]) -> contextlib.AbstractContextManager[Any]:
+        """Return the context in which Keras makes tensors where the layer's variables are."""
+        device = device_of(self._bound)
+        if device is None:
+            device = next((a.device for a in args if isinstance(a, Tensor)), None)
+        if device is None:
+            return contextlib.nullcontext()
+        from keras.src.backend.torch.core import get_device
+
+        now = str(get_device())
+        if now in (device.type, str(device)):
+            return contextlib.nullcontext()
+        return sys.modules["keras"].device(str(device))
+
+
+_REMADE = frozenset({"_hidden", "_known", "_parts", "_penalised"})
+
+
+def _shapes(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    def shown(value: Any) -> str:
+        if isinstance(value, Tensor):
+            return f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}"
+        if isinstance(value, dict):
+            return "{" + ", ".join(f"{k}: {shown(v)}" for k, v in value.items()) + "}"
+        if isinstance(value, (list, tuple)):
+            return f"[{', '.join(map(shown, value))}]"
+        return repr(value)
+
+    own = {name: value for name, value in kwargs.items() if name != "training"}
+    return ", ".join([*map(shown, args), *(f"{k}={shown(v)}" for k, v in own.items())])
