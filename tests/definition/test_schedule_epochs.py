@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import copy
+from decimal import Decimal
+from fractions import Fraction
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dovetail.definition.schedule_epochs import EpochLength, PiecewiseEpochs
 from dovetail.errors import ParamsError
@@ -20,6 +24,27 @@ def test_the_rate_of_a_step_is_that_of_the_epoch_of_its_first_example(examples: 
         epochs = step * batch / examples  # passed before this step
         expected = VALUES[(epochs >= 1) + (epochs >= 2.5)]
         assert schedule(step) == expected, step
+
+
+@pytest.mark.parametrize(
+    ("boundary", "examples", "batch", "first"),
+    [(1.1, 10, 1, 11), (1.1, 150, 3, 55), (0.57, 100, 1, 57), (3, 10, 3, 10), (3, 1000, 30, 100)],
+)
+def test_a_boundary_is_the_number_that_was_written(boundary, examples, batch, first):
+    schedule = PiecewiseEpochs((boundary,), (1.0, 0.1), examples, batch)
+    assert [schedule(first + d) for d in (-1, 0, 1)] == [1.0, 0.1, 0.1]
+
+
+@given(
+    st.decimals(Decimal("0.01"), 300, places=2),
+    st.integers(1, 2_000_000),
+    st.integers(1, 4096),
+)
+def test_the_first_step_of_a_rate_is_the_first_that_is_past_the_boundary(boundary, examples, batch):
+    first = EpochLength(examples, batch).first_step(float(boundary))
+    assert first is not None
+    assert first * batch >= Fraction(boundary) * examples
+    assert (first - 1) * batch < Fraction(boundary) * examples
 
 
 def test_the_definition_s_examples_and_the_run_s_batches_count():

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 from dovetail.errors import ParamsError
 
@@ -20,12 +22,20 @@ class EpochLength:
     examples: int | None = None
     batch_size: int | None = None
 
-    @property
-    def steps(self) -> float | None:
-        """Steps in an epoch; not a whole number where batches cross epochs. None: not known."""
+    def first_step(self, epochs: float) -> int | None:
+        """Return the first step all of whose examples come after so many epochs; None: not known.
+
+        An epoch is not a whole number of steps where batches cross epochs.
+        """
         if self.examples is None or self.batch_size is None:
             return None
-        return self.examples / self.batch_size
+        return _first_step(epochs, self.examples, self.batch_size)
+
+
+@functools.lru_cache
+def _first_step(epochs: float, examples: int, batch_size: int) -> int:
+    # Of the decimal number that was written: 1.1 * 10 is a little over 11, and a step later.
+    return math.ceil(Fraction(str(epochs)) * examples / batch_size)
 
 
 @dataclass(frozen=True)
@@ -54,17 +64,19 @@ class PiecewiseEpochs:
     run: EpochLength = field(default_factory=EpochLength, compare=False, repr=False)
 
     def __call__(self, step: int) -> float:
-        steps = EpochLength(
+        length = EpochLength(
             self.run.examples if self.num_examples is None else self.num_examples,
             self.batch_size if self.run.batch_size is None else self.run.batch_size,
-        ).steps
-        if steps is None:
-            raise ParamsError(
-                f"piecewise_boundaries={list(self.boundaries)} are in epochs, and how many steps "
-                "an epoch has is not known here: the input is not records, whose number would "
-                "tell. Give ModelerConfig(num_examples=...), the number of training examples."
-            )
+        )
         for boundary, value in zip(self.boundaries, self.values, strict=False):
-            if step < math.ceil(boundary * steps):
+            first = length.first_step(boundary)
+            if first is None:
+                raise ParamsError(
+                    f"piecewise_boundaries={list(self.boundaries)} are in epochs, and how many "
+                    "steps an epoch has is not known here: the input is not records, whose number "
+                    "would tell. Give ModelerConfig(num_examples=...), the number of training "
+                    "examples."
+                )
+            if step < first:
                 return float(value)
         return float(self.values[-1])
