@@ -58,7 +58,7 @@ class Exponential:
     def __post_init__(self) -> None:
         check_rate("Exponential", "initial_learning_rate", self.initial_learning_rate)
         check_steps("Exponential", "decay_steps", self.decay_steps)
-        check_rate("Exponential", "decay_rate", self.decay_rate)
+        check_above_0("Exponential", "decay_rate", self.decay_rate)
 
     def __call__(self, step: int) -> float:
         power = step // self.decay_steps if self.staircase else step / self.decay_steps
@@ -118,7 +118,7 @@ class Polynomial:
       initial_learning_rate: the rate at step 0.
       decay_steps: the step at which the end rate is reached.
       end_learning_rate: the rate from `decay_steps` on.
-      power: 1 is a straight line; above 1 falls faster at first.
+      power: above 0; 1 is a straight line; above 1 falls faster at first.
       cycle: start again over a period that is twice, three times, ... as long, not level.
 
     >>> Polynomial(1.0, decay_steps=10, power=2.0)(5)
@@ -135,7 +135,7 @@ class Polynomial:
         check_rate("Polynomial", "initial_learning_rate", self.initial_learning_rate)
         check_steps("Polynomial", "decay_steps", self.decay_steps)
         check_rate("Polynomial", "end_learning_rate", self.end_learning_rate)
-        check_rate("Polynomial", "power", self.power)
+        check_above_0("Polynomial", "power", self.power)
 
     def __call__(self, step: int) -> float:
         period = self.decay_steps
@@ -215,6 +215,12 @@ def check_rate(owner: str, name: str, value: object) -> None:
             f"{owner}: {name} must be a finite number of at least 0, but {value!r} arrived."
             + (" In YAML write 1.0e-3, not 1e-3, for a number." if isinstance(value, str) else "")
         )
+
+
+def check_above_0(owner: str, name: str, value: float) -> None:
+    check_rate(owner, name, value)
+    if value == 0:
+        raise ParamsError(f"{owner}: {name} must be above 0, but {value!r} arrived.")
 
 
 def check_steps(owner: str, name: str, value: object) -> None:
