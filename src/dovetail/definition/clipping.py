@@ -16,7 +16,8 @@ def clip_gradients(description: Optimizer, parameters: Iterable[Tensor]) -> Tens
     """Clip the parameters' `.grad` in place as the description says; do nothing where it doesn't.
 
     Source: `torch.nn.utils.clip_grad_norm_` (the norm over all parameters together) and
-    `torch.nn.utils.clip_grad_value_`.
+    `torch.nn.utils.clip_grad_value_`. torch adds 1e-6 to the norm; descriptions of Keras'
+    optimizers don't (`clip_slack`).
 
     Args:
       description: the optimizer, with `clip_norm`, `clip_value` or neither.
@@ -26,7 +27,18 @@ def clip_gradients(description: Optimizer, parameters: Iterable[Tensor]) -> Tens
       The global norm before clipping, a scalar that is not waited for, with `clip_norm`; else None.
     """
     if description.clip_norm is not None:
+        if description.clip_slack == 0.0:
+            return _clip_norm_exactly(parameters, description.clip_norm)
         return torch.nn.utils.clip_grad_norm_(parameters, description.clip_norm)
     if description.clip_value is not None:
         torch.nn.utils.clip_grad_value_(parameters, description.clip_value)
     return None
+
+
+def _clip_norm_exactly(parameters: Iterable[Tensor], largest: float) -> Tensor:
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    norm = torch.nn.utils.get_total_norm(gradients)
+    share = (largest / norm).clamp_max(1.0)
+    for gradient in gradients:
+        gradient.mul_(share.to(gradient.device))
+    return norm

@@ -46,6 +46,8 @@ class Optimizer:
     decay_argument: ClassVar[str] = "weight_decay"
     at_least_zero: ClassVar[tuple[str, ...]] = ()
     rate_needed: ClassVar[bool] = True
+    # Added to the norm that `clip_norm` divides by, as torch does.
+    clip_slack: ClassVar[float] = 1e-6
 
     def __post_init__(self) -> None:
         if not isinstance(self.groups, tuple):

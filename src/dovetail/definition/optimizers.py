@@ -7,6 +7,7 @@ True
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any, cast
@@ -131,10 +132,12 @@ def as_description(value: object) -> Optimizer:
     """Return the description that a definition's optimizer stands for.
 
     Args:
-      value: a description, or a function from parameters to a torch optimizer.
+      value: a description, a function from parameters to a torch optimizer, or a Keras optimizer,
+        which is translated (`keras_optimizers.describe`).
 
     Raises:
-      DefinitionError: it is neither; a torch optimizer is refused with what to write instead.
+      DefinitionError: it is none of these; a torch optimizer is refused with what to write
+        instead, and so is a Keras optimizer that can't be translated.
 
     >>> as_description(torch.optim.NAdam).minimize(torch.tensor(1.0)).optimizer.learning_rate
     """
@@ -154,10 +157,24 @@ def as_description(value: object) -> Optimizer:
             f"The class {value.__name__} was given as the optimizer. Call it: "
             f"{value.__name__}(learning_rate=...)."
         )
+    if is_keras(value):
+        from dovetail.definition.keras_optimizers import describe
+
+        return describe(value)
     if callable(value):
         return Custom(cast(Callable[..., torch.optim.Optimizer], value))
     hint = f" Write dovetail.optimizers.get({value!r})." if isinstance(value, str) else ""
     raise DefinitionError(
-        "An optimizer must be one of dovetail.optimizers or a function from parameters to a "
-        f"torch optimizer, but {value!r} arrived.{hint}"
+        "An optimizer must be one of dovetail.optimizers, a function from parameters to a torch "
+        f"optimizer or a Keras optimizer, but {value!r} arrived.{hint}"
     )
+
+
+def is_keras(value: object) -> bool:
+    """Return whether a value is a Keras optimizer, or a class of them; Keras is not imported.
+
+    >>> is_keras("adam")
+    False
+    """
+    base = getattr(sys.modules.get("keras.optimizers"), "Optimizer", None)
+    return base is not None and issubclass(value if isinstance(value, type) else type(value), base)
