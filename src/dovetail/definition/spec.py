@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dovetail.definition.metrics import MetricOp
 from dovetail.definition.modes import ModeKeys
-from dovetail.definition.optimizers import TrainOp
+from dovetail.definition.optimizers import TrainOp, is_keras
 from dovetail.errors import DefinitionError
 
 _MODES = tuple(map(str, ModeKeys))
@@ -183,9 +183,11 @@ def _check_train_op(op: object, what: str) -> None:
             f"dovetail.optimizers.{_our_name(op)}(learning_rate=...).minimize(loss), or "
             "dovetail.optimizers.Custom(lambda parameters: ...).minimize(loss) for any other."
         )
+    cure = " Write dovetail.optimizers.as_description(optimizer).minimize(loss)."
     raise DefinitionError(
         f"EstimatorSpec: {what} must be what optimizer.minimize(loss) or "
         f"optimizer.apply_gradients(grads) returns; it is a {type(op).__name__}."
+        f"{cure if is_keras(op) else ''}"
     )
 
 
@@ -213,10 +215,11 @@ def _check_tensors(value: object, what: str) -> None:
 
 def _check_metric(name: str, op: object, what: str) -> None:
     if not isinstance(op, (MetricOp, Tensor)):
+        methods = (("update", "compute"), ("update_state", "result"))
         hint = (
-            " A torchmetrics object made here would be new at every batch: write "
+            " An object made here would be new at every batch: write "
             "dovetail.metrics.measure(TheClass, predictions, labels, ...)."
-            if hasattr(op, "update") and hasattr(op, "compute")
+            if any(hasattr(op, one) and hasattr(op, other) for one, other in methods)
             else ""
         )
         raise DefinitionError(
