@@ -89,10 +89,10 @@ def uneven(rank):
     """Return what each model's steps gave, and what happened where workers differ."""
     import uneven
 
-    models = dict(uneven.MODELS)
-    models["modeler"] = uneven.modeler()
-    models["model file"] = uneven.model_file(Path(tempfile.mkdtemp()))
-    results = {name: uneven.of_worker(model, rank) for name, model in models.items()}
+    results = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name in (*uneven.MODELS, *uneven.MADE):
+            results[name] = uneven.of_worker(uneven.model_of(name, Path(folder)), rank)
     results["dropout"] = masks(uneven, rank)
     results["branches"] = branches(uneven, rank)
     results["fp16"] = overflow(uneven, rank)

@@ -29,13 +29,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return ranks.run("uneven", tmp_path_factory.mktemp("two"))
 
 
-def model_of(name: str, folder: Path) -> Any:
-    if name == "modeler":
-        return uneven.modeler()
-    return uneven.model_file(folder) if name == "model file" else uneven.MODELS[name]
-
-
-EVERY = [*uneven.MODELS, "modeler", "model file"]
+EVERY = [*uneven.MODELS, *uneven.MADE]
 
 
 def assert_close(found: Any, expected: Any) -> None:
@@ -50,14 +44,14 @@ def assert_same(one: Any, other: Any) -> None:
 def test_two_processes_step_as_one_does_with_the_whole_batch(name: str, two: Any, tmp_path: Path):
     first, second = (worker[name] for worker in two)
     assert_same(first, second)
-    whole = uneven.of_one_process(model_of(name, tmp_path))
+    whole = uneven.of_one_process(uneven.model_of(name, tmp_path))
     assert_close(first, whole)
     assert all(value.any() for value in whole["gradients"][0].values())
 
 
 @pytest.mark.parametrize("name", EVERY)
 def test_unequal_parts_step_as_the_whole_batch_does(name: str, tmp_path: Path):
-    model = model_of(name, tmp_path)
+    model = uneven.model_of(name, tmp_path)
     assert_close(uneven.in_parts(model), uneven.of_one_process(model))
 
 

@@ -3,8 +3,6 @@
 A file of its own, since both the tests and the processes that they start need it.
 """
 
-import textwrap
-
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -88,45 +86,72 @@ def two_dtypes(features, labels, mode):
     return dovetail.EstimatorSpec(mode, logits, loss, optimizer().minimize(loss))
 
 
-def modeler():
-    return Modeler(
-        dovetail.ModelerConfig("train", optimizer=optimizer()),
-        create_graph_fn=lambda inputs: (network(inputs), {"mask": inputs["mask"]}),
-        create_loss_fn=lambda logits, labels: (
-            F.cross_entropy(logits.transpose(1, 2), labels, reduction="none").sum(1).mean()
-        ),
-        create_eval_metrics_fn=lambda predictions, labels: {},
-    )
+def modeler(kind):
+    def create_graph_fn(inputs):
+        return network(inputs), {"mask": inputs["mask"]}
+
+    def model_fn(x, modeler):
+        (features, labels), mask = x, x[0]["mask"]
+        logits, _ = modeler.create_graph_fn(features)
+        each = token_losses(logits, features, labels)
+        if kind == "mean":
+            loss, more = each.sum(1).mean(), {}
+        elif kind == "token mean":
+            loss, more = each.sum() / mask.sum(), {"loss_weight": mask.sum()}
+        else:
+            loss, more = each.sum(), {"loss_weight": "sum"}
+        return {"loss": loss, "grads": modeler.create_grad_fn(loss), **more}
+
+    config = dovetail.ModelerConfig("train", optimizer=optimizer())
+    return Modeler(config, create_graph_fn=create_graph_fn, model_fn=model_fn)
 
 
-MODEL_FILE = textwrap.dedent(
-    """
-    import torch
-    from torch.nn import functional as F
-    from dovetail import optimizers
+MODEL_FILE = """
+import torch
+from torch.nn import functional as F
+from dovetail import optimizers
 
-    class Net(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.linear, self.linear_1 = torch.nn.Linear(4, 6), torch.nn.Linear(6, 3)
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear, self.linear_1 = torch.nn.Linear(4, 6), torch.nn.Linear(6, 3)
 
-        def forward(self, x, mask):
-            return self.linear_1(torch.tanh(self.linear(x)))
+    def forward(self, x, mask):
+        return {"logits": self.linear_1(torch.tanh(self.linear(x))), "mask": mask}
 
-    model = Net
+model = Net
 
-    def loss(output, labels):
-        return F.cross_entropy(output.transpose(1, 2), labels)
+def optimizer():
+    return optimizers.Momentum(0.5, momentum=0.9, clip_norm=0.3)
 
-    def optimizer():
-        return optimizers.Momentum(0.5, momentum=0.9, clip_norm=0.3)
-    """
-)
+def each(output, labels):
+    logits = output["logits"].transpose(1, 2)
+    return F.cross_entropy(logits, labels, reduction="none") * output["mask"]
+"""
+LOSSES = {
+    "mean": """
+def loss(output, labels):
+    return each(output, labels).sum(1).mean()
+""",
+    "token mean": """
+def loss(output, labels):
+    return each(output, labels).sum() / output["mask"].sum()
+
+def loss_weight(labels, output):
+    return output["mask"].sum()
+""",
+    "sum": """
+def loss(output, labels):
+    return each(output, labels).sum()
+
+loss_weight = "sum"
+""",
+}
 
 
-def model_file(folder):
+def model_file(kind, folder):
     path = folder / "net.py"
-    path.write_text(MODEL_FILE)
+    path.write_text(MODEL_FILE + LOSSES[kind])
     return path
 
 
@@ -154,6 +179,16 @@ MODELS = {
     "two optimizers": two_optimizers,
     "two dtypes": two_dtypes,
 }
+MADE = {f"{way}, {kind}": (way, kind) for way in ("modeler", "file") for kind in LOSSES}
+
+
+def model_of(name, folder):
+    """Return one of MODELS, or a modeler or model file that MADE names, in a folder."""
+    way, kind = MADE.get(name, (None, None))
+    if way is None:
+        return MODELS[name]
+    return modeler(kind) if way == "modeler" else model_file(kind, folder)
+
 
 # Sizes of the parts that each worker has at a step.
 SHARES = [([4], [3]), ([3], [2]), ([2, 2], [3]), ([1], [2, 3])]

@@ -97,6 +97,23 @@ def test_the_batch_is_that_of_all_gpus_unless_more_is_said(file: Path):
     assert (found.batch_size, found.origins["batch_size"]) == (12, "command line --set")
 
 
+def test_what_is_for_several_gpus_is_trained_as_one_batch(file: Path, records: Path, capsys: Any):
+    def trained(folder: str, each: int, count: int, **config: Any) -> dict[str, Any]:
+        params = {"batch_size_per_gpu": each, "gpu_count": count}
+        run = estimator_of(file, folder, params, **config).train(records, max_steps=5)
+        assert run.get_variable_value("global_step") == 5
+        return {name: run.get_variable_value(name) for name in run.get_variable_names()}
+
+    two = trained("two", 4, 2)
+    said = capsys.readouterr().err
+    assert "gpu_count=2: this run is on the CPU, with its whole batch." in said
+    one = trained("one", 8, 1)
+    each_its_own = trained("parts", 4, 2, parts=2)  # as two devices compute it
+    for name, value in two.items():
+        assert np.array_equal(value, one[name]), name
+        np.testing.assert_allclose(value, each_its_own[name], rtol=1e-6, atol=1e-6)
+
+
 def test_rates_in_epochs_are_those_of_the_records(file: Path, records: Path):
     params = {"piecewise_boundaries": [1, 2], "piecewise_learning_rate_decay": [1.0, 0.1, 0.01]}
     hook = Rates()

@@ -102,7 +102,7 @@ def _spec(modeler: Modeler, features: Any, labels: Any, mode: Any) -> EstimatorS
             )
     metrics: dict[str, Any] = {}
     for key, value in operators.items():
-        if key in ("loss", "grads"):
+        if key in ("loss", "grads", "loss_weight"):
             continue
         if isinstance(value, (MetricOp, Tensor)):
             metrics[key] = value
@@ -117,7 +117,11 @@ def _spec(modeler: Modeler, features: Any, labels: Any, mode: Any) -> EstimatorS
             modeler.check_used()
         train_op = modeler.optimizer.apply_gradients(operators["grads"])
     return EstimatorSpec(
-        mode, loss=operators["loss"], train_op=train_op, eval_metric_ops=metrics or None
+        mode,
+        loss=operators["loss"],
+        train_op=train_op,
+        eval_metric_ops=metrics or None,
+        loss_weight=operators.get("loss_weight"),
     )
 
 
