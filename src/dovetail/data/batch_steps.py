@@ -14,7 +14,7 @@ import numpy as np
 from dovetail.data.actions import Action, SkipBatch, find_action
 from dovetail.data.batch_random import chance
 from dovetail.data.model_methods import ModelMethod
-from dovetail.data.named_values import Named, resolved
+from dovetail.data.named import Named, resolved
 from dovetail.data.pipeline_steps import Act, BatchStep, Call, Chance, Filter, Update, actions
 from dovetail.errors import DataError
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dovetail.data.named_values import has_named
+from dovetail.data.named import has_named
 
 if TYPE_CHECKING:
     from dovetail.data.pipeline import Pipeline
