@@ -13,6 +13,17 @@ if TYPE_CHECKING:
     from dovetail import hooks as hooks
     from dovetail import layers as layers
     from dovetail.data import augment as augment
+    from dovetail.data import named as named
+    from dovetail.data.actions import SkipBatch as SkipBatch
+    from dovetail.data.actions import action as action
+    from dovetail.data.batch import Batch as Batch
+    from dovetail.data.dataset import Dataset as Dataset
+    from dovetail.data.files_index import FilesIndex as FilesIndex
+    from dovetail.data.inbatch import inbatch_parallel as inbatch_parallel
+    from dovetail.data.index import DatasetIndex as DatasetIndex
+    from dovetail.data.joint import JointDataset as JointDataset
+    from dovetail.data.model_methods import model as model
+    from dovetail.data.pipeline import Pipeline as Pipeline
     from dovetail.data.records import Records as Records
     from dovetail.data.schema import Field as Field
     from dovetail.data.schema import Schema as Schema
@@ -52,8 +63,11 @@ if TYPE_CHECKING:
 
 # name -> the module that holds it; a value without an attribute part is the module itself.
 _HOMES = {
+    "Batch": "dovetail.data.batch",
     "BestExporter": "dovetail.run.exporters",
     "CSEstimatorSpec": "dovetail.definition.spec",
+    "Dataset": "dovetail.data.dataset",
+    "DatasetIndex": "dovetail.data.index",
     "Definition": "dovetail.definition.definition",
     "EarlyStopping": "dovetail.run.early_stopping",
     "Estimator": "dovetail.run.estimator",
@@ -61,23 +75,30 @@ _HOMES = {
     "EvalSpec": "dovetail.run.specs",
     "Exporter": "dovetail.run.exporters",
     "Field": "dovetail.data.schema",
+    "FilesIndex": "dovetail.data.files_index",
     "FinalExporter": "dovetail.run.exporters",
     "Hook": "dovetail.run.hooks",
     "HParams": "dovetail.definition.hparams",
     "ImageClassificationModelerConfig": "dovetail.tasks.image_classification",
+    "JointDataset": "dovetail.data.joint",
     "LatestExporter": "dovetail.run.exporters",
     "Modeler": "dovetail.definition.modeler",
     "ModelerConfig": "dovetail.definition.modeler_config",
     "ModeKeys": "dovetail.definition.modes",
+    "Pipeline": "dovetail.data.pipeline",
     "Program": "dovetail.program.program",
     "Records": "dovetail.data.records",
     "RunConfig": "dovetail.run.config",
     "Schema": "dovetail.data.schema",
+    "SkipBatch": "dovetail.data.actions",
     "TrainSpec": "dovetail.run.specs",
     "WarmStart": "dovetail.run.warm_start",
+    "action": "dovetail.data.actions",
     "build": "dovetail.program.building",
     "get_global_step": "dovetail.definition.global_step",
+    "inbatch_parallel": "dovetail.data.inbatch",
     "load": "dovetail.definition.definition",
+    "model": "dovetail.data.model_methods",
     "stop_if_higher_hook": "dovetail.run.early_stopping",
     "stop_if_lower_hook": "dovetail.run.early_stopping",
     "stop_if_no_decrease_hook": "dovetail.run.early_stopping",
@@ -89,6 +110,7 @@ _MODULES = {
     "hooks": "dovetail.hooks",
     "layers": "dovetail.layers",
     "metrics": "dovetail.definition.metrics",
+    "named": "dovetail.data.named",
     "optimizers": "dovetail.definition.optimizers",
     "summary": "dovetail.definition.summary",
 }

@@ -52,10 +52,11 @@ def find_files(patterns: str | os.PathLike[str] | Iterable[str | os.PathLike[str
         for name in names:
             # PurePath drops "." and doubled slashes but keeps "..", which a link may lead astray.
             found.setdefault(str(PurePath(here, name)), name.replace(os.sep, "/"))
-    return [found[path] for path in sorted(found, key=_natural)]
+    return [found[path] for path in sorted(found, key=natural)]
 
 
-def _natural(path: str) -> tuple[list[tuple[tuple[int, int, str], ...]], str]:
+def natural(path: str) -> tuple[list[tuple[tuple[int, int, str], ...]], str]:
+    """Give what paths are sorted by, for "img2" to come before "img10"."""
     parts = []
     for part in path.split(os.sep):
         pieces = [piece for piece in _NUMBER.split(part) if piece]

@@ -76,6 +76,10 @@ class Selection:
             self.after,
         )
 
+    def moved(self, ids: np.ndarray, numbers: np.ndarray) -> Selection:
+        """Give the selection of other items, [n], at the same places in the walk."""
+        return Selection(ids, numbers, self.epochs, self.seed, self.iteration, self.after)
+
 
 class Walk(Iterator[Selection]):
     """The batches of an index, epoch after epoch.
@@ -272,13 +276,13 @@ class Puller:
         if self._walk is None:
             self._walk = Walk(self._index, batch_size, **options)
             self._given = options
-        elif any(options.get(name) is not value for name, value in self._given.items()):
-            changed = {k: v for k, v in options.items() if self._given.get(k) != v}
-            if changed:
-                raise DataError(
-                    f"next_batch was begun with other arguments; changed: {changed}. "
-                    "Call reset() to begin anew."
-                )
+        elif options != self._given:
+            names = sorted(set(options) | set(self._given))
+            changed = [name for name in names if options.get(name) != self._given.get(name)]
+            raise DataError(
+                f"next_batch was begun with another {', '.join(changed)}. Call reset() to begin "
+                "anew."
+            )
         _checked_size(batch_size, len(self._index), self._walk.drop_last)
         try:
             return self._walk.take(batch_size)
