@@ -55,6 +55,8 @@ def test_an_exception_out_of_the_user_s_code_names_its_line(run: Any, shop: Path
     assert ran.code == 1
     line = (shop / "digits.py").read_text().splitlines().index("def loss(output, labels):") + 2
     assert f"at digits.py:{line}, in loss: return nn.functional.cross_entropy" in ran.err
+    assert "on the batch of rows" in ran.err  # what was noted on the way is shown too
+    assert "labels: [32] int64" in ran.err
     assert "Traceback" not in ran.err
 
 

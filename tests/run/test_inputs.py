@@ -158,6 +158,11 @@ def test_a_batch_is_a_pair_or_features_alone():
         split_pair((1, 2, 3), "input_fn", labelled=True)
 
 
+def test_no_batch_at_all_is_refused():
+    with pytest.raises(DataError, match="input_fn gave None for a batch.*Is its `return` there"):
+        split_pair(None, "input_fn", labelled=True)
+
+
 def test_a_batch_without_a_first_dimension_is_refused():
     with pytest.raises(DataError, match="examples can't be counted"):
         list(opened(lambda: [({"x": torch.tensor(1.0)}, None)]).batches(0))

@@ -86,8 +86,9 @@ def explained(error: Exception, *models: str) -> tuple[str, int]:
             "place.",
             MISTAKE,
         )
+    notes = "".join(f"\n  {note}" for note in getattr(error, "__notes__", ()))
     if at is not None:
-        text = f"{name}: {error}\n  {_place(at)}\n(--traceback shows how it came to that)"
+        text = f"{name}: {error}\n  {_place(at)}{notes}\n(--traceback shows how it came to that)"
         return text, MISTAKE
     if _raised_below_the_definition(error):
         last = traceback.extract_tb(error.__traceback__)[-1]
@@ -95,14 +96,14 @@ def explained(error: Exception, *models: str) -> tuple[str, int]:
         return (
             f"{name}: {error}\n  raised in {last.filename}:{last.lineno}, called by the "
             f"definition{whose}: what it is made of does not fit its input, or has wrong "
-            "arguments.\n(--traceback shows how it came to that)",
+            f"arguments.{notes}\n(--traceback shows how it came to that)",
             MISTAKE,
         )
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         where = f": {error.filename}" if error.filename else ""
         return f"The disk is full{where}. Make room, then run the same command again.", FAILURE
     return (
-        f"{name}: {error}\nAs far as Dovetail can tell, nothing that was given is at fault. "
+        f"{name}: {error}{notes}\nAs far as Dovetail can tell, nothing that was given is at fault. "
         "Run the same command with --traceback to see where it failed, and report that.",
         FAILURE,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from dovetail.definition.definition import Definition
-from dovetail.errors import DefinitionError
+from dovetail.errors import DefinitionError, nearest
 
 
 def choose_device(device: str | torch.device = "auto") -> torch.device:
@@ -26,12 +26,27 @@ def choose_device(device: str | torch.device = "auto") -> torch.device:
         chosen = torch.device(device)
         torch.empty(0, device=chosen)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
         raise DefinitionError(
-            f"device='{device}' can't be used here: {reason} Use 'auto', 'cpu', or a device that "
-            "this machine has."
+            f"device='{device}' can't be used here: {_reason(device, str(error))} Use 'auto', "
+            "'cpu', or a device that this machine has."
         ) from error
     return chosen
+
+
+def _reason(device: str, said: str) -> str:
+    """Say in a sentence why a device can't be used, of which torch says a page.
+
+    >>> _reason("GPU", "Expected one of cpu, cuda, ...")
+    "there is no such device. Did you mean 'cuda'?"
+    """
+    kind = device.lower().partition(":")[0]
+    if said.startswith(("Expected one of", "Device string must")):
+        meant = {"gpu": "cuda", "nvidia": "cuda", "metal": "mps"}.get(kind, kind)
+        known = ("cpu", "cuda", "mps", "xpu")
+        return f"there is no such device.{nearest(meant, known) if meant else ''}"
+    if said.startswith("Could not run"):
+        return f"this machine, or this torch, has no {kind}."
+    return f"{said.splitlines()[0].rstrip('.')}."
 
 
 def other_than_asked(definition: Definition, device: torch.device) -> str | None:

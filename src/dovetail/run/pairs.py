@@ -13,6 +13,10 @@ def split_pair(item: Any, name: str, *, labelled: bool) -> tuple[Any, Any]:
     Raises:
       DataError: it is no such pair.
     """
+    if item is None:
+        raise DataError(
+            f"{name} gave None for a batch; it must give (features, labels). Is its `return` there?"
+        )
     if not isinstance(item, (tuple, list)):
         return item, None
     if len(item) == 2:
