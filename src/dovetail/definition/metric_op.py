@@ -40,12 +40,13 @@ class MetricOp:
 
 
 def measure(factory: Callable[..., object], *tensors: Tensor, **kwargs: object) -> MetricOp:
-    """Measure with a torchmetrics class, or any class with `update`, `compute` and `reset`.
+    """Measure with a torchmetrics or Keras class, or one with `update`, `compute` and `reset`.
 
     Args:
       factory: the class (not an object of it: an object made inside a model_fn would be made
         anew at each step), or a function that returns such an object.
-      *tensors: what its `update` is given, in order; most torchmetrics take (preds, target).
+      *tensors: what its `update` is given, in order: most torchmetrics take (preds, target), and
+        Keras' `update_state` takes (y_true, y_pred, sample_weight).
       **kwargs: what the factory is given.
 
     Raises:
@@ -59,7 +60,8 @@ def measure(factory: Callable[..., object], *tensors: Tensor, **kwargs: object) 
     >>> metrics.compute()
     {'r2': 1.0}
     """
-    if isinstance(factory, torch.nn.Module) or not callable(factory):
+    is_object = isinstance(factory, torch.nn.Module) or hasattr(factory, "update_state")
+    if (is_object and not isinstance(factory, type)) or not callable(factory):
         raise DefinitionError(
             f"metrics.measure: its first argument is an object, {type(factory).__name__}(...); "
             "give the class and its arguments, as in "
@@ -92,7 +94,7 @@ def from_value(value: object, name: str) -> MetricOp:
     if isinstance(value, torch.Tensor):
         return described("mean", "ExampleMean", {"values": value})
     cure = "give metrics.NAME(labels=..., predictions=...), a tensor, or metrics.measure(...)"
-    if isinstance(value, torch.nn.Module) or hasattr(value, "update"):
+    if isinstance(value, torch.nn.Module) or hasattr(value, "update") or hasattr(value, "result"):
         cure = "give its class: metrics.measure(Class, *tensors, **its_arguments)"
     elif isinstance(value, tuple):
         cure = "a (value, update_op) pair is not needed here: give the metric or the tensor itself"

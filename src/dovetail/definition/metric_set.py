@@ -130,10 +130,10 @@ class MetricSet:
 
 def _place(state: Any, device: torch.device) -> None:
     """Move a state to the device of its tensors and make its sums as wide as that allows."""
-    from torchmetrics import Metric
-
     if not isinstance(state, torch.nn.Module):
         return
+    from torchmetrics import Metric
+
     wide = torch.float32 if device.type == "mps" else torch.float64
     for metric in state.modules():
         # A metric that holds a network (FID, say) is left as it is: its speed is the network's.

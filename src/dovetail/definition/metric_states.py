@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from dovetail.definition.keras_metrics import KerasState, is_keras_metric
 from dovetail.definition.metric_inputs import binary, class_ids, pair, refuse_strays, spread
 from dovetail.errors import DefinitionError
 
@@ -225,6 +226,8 @@ class Measured(torch.nn.Module):
     ) -> None:
         super().__init__()
         metric = factory(**dict(kwargs))
+        if is_keras_metric(metric):
+            metric = KerasState(metric)
         missing = [n for n in ("update", "compute", "reset") if not hasattr(metric, n)]
         if missing:
             raise DefinitionError(

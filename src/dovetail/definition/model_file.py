@@ -19,7 +19,7 @@ from typing import Any
 from torch import nn
 
 from dovetail.data.schema import Schema
-from dovetail.definition import file_loss, modeler_lowering
+from dovetail.definition import file_loss, file_metrics, modeler_lowering
 from dovetail.definition.custom_reader import CustomReader
 from dovetail.definition.definition import Definition, ModelFn, called_by_name, matched_model_fn
 from dovetail.definition.hparams import HParams
@@ -102,6 +102,9 @@ def _read(
         try:
             if name == "loss":
                 matched |= file_loss.matched(has[name])
+                continue
+            if name == "eval_metrics_fn":
+                matched[name] = file_metrics.matched(has[name])
                 continue
             if name == "loss_weight" and file_loss.matched_weight(has[name]) is None:
                 continue

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from dovetail.definition import optimizers
+from dovetail.definition import file_metrics, optimizers
 from dovetail.definition.definition import ModelFn
 from dovetail.definition.features_call import features_call
 from dovetail.definition.file_loss import WEIGHT_OFFERED, FileLoss
@@ -39,7 +39,7 @@ PARTS = {
     "loss": Part(("output", "labels", "params", "mode"), 2),
     "loss_weight": Part(WEIGHT_OFFERED, 1),
     "optimizer": Part(("params",)),
-    "eval_metrics_fn": Part(("predictions", "labels", "params", "mode"), 2),
+    "eval_metrics_fn": Part(file_metrics.OFFERED, 2),
     "data_schema": Part(()),
     "input_fn": Part(("records", "params", "mode", "config"), 1),
     "prepare_data_for_a_single_file": Part(("filename",), 1),
@@ -74,11 +74,14 @@ def lower(module: ModuleType, params: HParams, pristine: Any) -> ModelFn:
             return None
         return Matched(function, part.offered, positional=part.positional, what=name)
 
-    optimizer_fn, metrics_fn = map(matched, ("optimizer", "eval_metrics_fn"))
+    optimizer_fn, metrics = map(matched, ("optimizer", "eval_metrics_fn"))
     assert optimizer_fn is not None
     own = {name: settings(params, name) for name in ("loss", "loss_weight", "eval_metrics_fn")}
     stated = getattr(module, "loss_weight", None)
     loss_fn = FileLoss(module.loss, own["loss"], stated, own["loss_weight"])
+    metrics_fn = (
+        file_metrics.FileMetrics(metrics, own["eval_metrics_fn"]) if metrics is not None else None
+    )
     described = optimizer_fn({"params": params}, settings(params, "optimizer"))
     try:
         optimizer = optimizers.as_description(described)
@@ -91,14 +94,13 @@ def lower(module: ModuleType, params: HParams, pristine: Any) -> ModelFn:
         loss_fn.register()
         if mode == ModeKeys.PREDICT:
             return EstimatorSpec(mode, predictions=predictions)
-        offered = {"labels": labels, "params": params, "mode": mode}
         loss, weight = loss_fn(output, predictions, labels, params, mode)
         if penalised and current_frame().regularization:
             loss = loss + regularization_loss()  # what Keras' own fit adds
         ops = None
         # In training metrics are shown at summary steps only, so they are computed only there.
         if metrics_fn is not None and (mode == ModeKeys.EVAL or _summary_step()):
-            ops = metrics_fn({"predictions": output, **offered}, own["eval_metrics_fn"])
+            ops = metrics_fn(output, predictions, labels, params, mode)
         train_op = optimizer.minimize(loss) if mode == ModeKeys.TRAIN else None
         return EstimatorSpec(mode, predictions, loss, train_op, ops, loss_weight=weight)
 
