@@ -13,6 +13,7 @@ from dovetail.definition.optimizer import Optimizer
 from dovetail.definition.optimizers import clip_gradients, set_learning_rates
 from dovetail.definition.param_groups import select
 from dovetail.errors import DefinitionError
+from dovetail.program import direct_calls
 from dovetail.program.averaging import Averages
 from dovetail.program.loss_scale import LossScale
 from dovetail.program.network import Minimized, Network
@@ -148,7 +149,7 @@ def train_parts(
       The last part's tensors, with `loss` put together over all parts by the same weights.
     """
     for optimizer in optimizers.torch.values():
-        _forget_gradients(optimizer)
+        direct_calls.forget_gradients(optimizer)
     if len(parts) == 1 and not several():
         output = forward(parts[0].number or 0, parts[0])
         _backward(output, optimizers, None, scale)
@@ -167,7 +168,7 @@ def train_parts(
             optimizers.learning_rate = rate
     for optimizer in optimizers.torch.values():
         if scale is None:
-            optimizer.step()
+            direct_calls.update(optimizer)
         else:
             scale.applied(optimizer)
     if scale is not None:
@@ -176,16 +177,6 @@ def train_parts(
     if averages is not None:
         averages.update()
     return output
-
-
-def _forget_gradients(optimizer: torch.optim.Optimizer) -> None:
-    """Do as zero_grad does, but without its record for the profiler, which costs more."""
-    if type(optimizer).zero_grad is not torch.optim.Optimizer.zero_grad:
-        optimizer.zero_grad(set_to_none=True)
-        return
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            parameter.grad = None
 
 
 def _weighted(
@@ -236,7 +227,7 @@ def _backward(
     if optimizers.whole:
         (loss,) = losses.values()
         loss = loss if weight is None else loss * weight
-        (loss if scale is None else scale.scale(loss)).backward()
+        direct_calls.backward(loss if scale is None else scale.scale(loss))
         return
     # Each optimizer takes the gradients of its own loss and parameters, all before any steps.
     given: list[tuple[nn.Parameter, Tensor]] = []
