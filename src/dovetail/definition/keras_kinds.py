@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from dovetail.definition import (
+    keras_updates_adafactor,
     keras_updates_adam,
     keras_updates_momentum,
     keras_updates_squares,
@@ -145,6 +146,26 @@ class KerasLamb(_OfMeans):
 
 
 @dataclass(frozen=True, eq=False)
+class KerasAdafactor(KerasOptimizer):
+    """Keras' Adafactor. See `keras_updates_adafactor.KerasAdafactor`.
+
+    Keras' `relative_step` is left out: with and without it the rate is at most 1 / sqrt(t).
+
+    >>> KerasAdafactor().clip_threshold
+    1.0
+    """
+
+    learning_rate: float | Schedule = 1e-3
+    beta_2_decay: float = -0.8
+    epsilon_1: float = 1e-30
+    epsilon_2: float = 1e-3
+    clip_threshold: float = 1.0
+
+    torch_class = keras_updates_adafactor.KerasAdafactor
+    at_least_zero = ("weight_decay", "epsilon_1", "epsilon_2", "clip_threshold")
+
+
+@dataclass(frozen=True, eq=False)
 class KerasRMSprop(KerasOptimizer):
     """Keras' RMSprop. See `keras_updates_squares.KerasRMSprop`.
 
@@ -234,5 +255,6 @@ KINDS: dict[str, type[KerasOptimizer]] = {
         KerasFtrl,
         KerasLion,
         KerasLamb,
+        KerasAdafactor,
     )
 }

@@ -27,12 +27,11 @@ _KIND_OF = {"AdamW": "Adam"}
 _NOT_COPIED = {"learning_rate", "weight_decay", "clip_norm", "clip_value", "clip_each", "groups"}
 # What can't be translated: the class -> what to write instead.
 _INSTEAD = {
-    "Adafactor": "Write lambda parameters: torch.optim.Adafactor(parameters, lr=...), torch's "
-    "own, or keras.optimizers.Adam(...).",
     "Muon": "Write lambda parameters: torch.optim.Muon(parameters, lr=...), torch's own, for "
     "matrices, or keras.optimizers.AdamW(...).",
-    "ScheduleFreeAdamW": "The nearest is keras.optimizers.AdamW(...) with "
-    "RunConfig(ema_decay=...), which averages the parameters.",
+    "ScheduleFreeAdamW": "On torch Keras' own update is not the formula that it states. The "
+    "nearest is keras.optimizers.AdamW(...) with RunConfig(ema_decay=...), which averages the "
+    "parameters.",
     "MultiOptimizer": "Give one optimizer with groups=[ParamGroup('encoder.*', ...)], or in a "
     "model_fn a dict of train_ops, each with minimize(loss, var_list=[...]).",
     "LossScaleOptimizer": "Give its inner optimizer alone, and run with "
