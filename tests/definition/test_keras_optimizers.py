@@ -259,3 +259,44 @@ def test_keras_is_not_imported_for_those_who_do_not_use_it():
 def test_a_function_to_a_torch_optimizer_goes_on_working_beside_keras():
     assert as_description(torch.optim.NAdam) == optimizers.Custom(torch.optim.NAdam)
     assert as_description(SGD(schedules.Cosine(0.1, 5))) == SGD(schedules.Cosine(0.1, 5))
+
+
+KERAS_FILE = """
+import keras
+
+inputs = keras.Input((5,), name="x")
+hidden = keras.layers.Dense(8, activation="tanh", name="bias_net")(inputs)
+hidden = keras.layers.BatchNormalization()(hidden)
+model = keras.Model(inputs, keras.layers.Dense(2)(hidden))
+
+def loss(output, labels):
+    return ((output - labels) ** 2).mean()
+
+def optimizer():
+    schedule = keras.optimizers.schedules.ExponentialDecay(0.05, 3, 0.7)
+    made = keras.optimizers.AdamW(schedule, weight_decay=0.5, global_clipnorm=0.3)
+    made.exclude_from_weight_decay(var_names=["bias", "gamma"])
+    return made
+"""
+
+
+def test_a_keras_model_and_its_optimizer_train_as_with_train_on_batch(tmp_path):
+    generator = np.random.default_rng(0)
+    x, y = generator.normal(size=(6, 5)), generator.normal(size=(6, 2))
+    path = tmp_path / "own.py"
+    path.write_text(KERAS_FILE)
+    batch = ({"x": torch.tensor(x).float()}, torch.tensor(y).float())
+    program = dovetail.build(dovetail.load(path), example=batch, device="cpu")
+    names: dict = {}
+    exec(KERAS_FILE, names)
+    own = names["model"]
+    state = [value for _, value in program.network.named_parameters()]
+    for variable, value in zip(own.trainable_variables, state, strict=True):
+        variable.assign(value.detach().clone())
+    own.compile(optimizer=names["optimizer"](), loss="mse")
+    for _ in range(8):
+        program.train_step(*batch)
+        own.train_on_batch(x.astype("float32"), y.astype("float32"))
+    for variable, value in zip(own.trainable_variables, state, strict=True):
+        theirs = variable.value.detach().numpy()
+        np.testing.assert_allclose(value.detach().numpy(), theirs, rtol=1e-4, atol=1e-5)
