@@ -88,7 +88,12 @@ def read(existing: Any, text: str, key: str) -> Any:
         if isinstance(existing, float):
             return float(text)
     except (KeyError, ValueError):
-        raise _mismatch(existing, text, key) from None
+        kind = "a whole number" if isinstance(existing, int) else "a number"
+        kind = "true or false" if isinstance(existing, bool) else kind
+        raise ParamsError(
+            f"'{key}': expected {_article(existing)} such as {existing!r}, but {text!r} arrived. "
+            f"Write {kind}."
+        ) from None
     if callable(existing) or isinstance(existing, os.PathLike):
         return fit(existing, text, key)
     from dovetail.definition.hparam_files import parse_yaml
