@@ -204,7 +204,10 @@ def test_parse_reads_texts_as_the_types_there_are():
     ("text", "message"),
     [
         ("width", "'width' in 'name=y,width' is no assignment"),
-        ("width=1.5", "'width': expected an int such as 1, but '1.5' arrived. Write a whole number"),
+        (
+            "width=1.5",
+            "'width': expected an int such as 1, but '1.5' arrived. Write a whole number",
+        ),
         ("optimizer.lr=x", "expected a float such as 0.1, but 'x' arrived. Write a number."),
         ("flag=maybe", "'flag': expected a bool.*true or false"),
         ("sizes=[1,a]", r"'sizes\[1\]': expected an int"),
