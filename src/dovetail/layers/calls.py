@@ -16,6 +16,7 @@ _TORCH_FOLDER = str(Path(torch.__file__).parent)
 
 
 _PLAIN = frozenset({bool, int, float, str, type(None)})
+_MISSING = object()
 
 
 def base_name(factory: Any) -> str:
@@ -31,7 +32,8 @@ def same(a: Any, b: Any) -> bool:
     """Whether two arguments of a layer are the same.
 
     Functions made anew at each call are, if their code and what they enclose is; tensors and
-    arrays are, if their values are.
+    arrays are, if their values are; Keras' layers, initializers and regularizers are, if their
+    configs are.
     """
     if a is b:
         return True
@@ -41,7 +43,8 @@ def same(a: Any, b: Any) -> bool:
         if not isinstance(b, dict) or len(a) != len(b):
             return False
         for key, value in a.items():  # at every call of a layer, and most values are one object
-            if key not in b or (value is not b[key] and not same(value, b[key])):
+            other = b.get(key, _MISSING)
+            if value is not other and (other is _MISSING or not same(value, other)):
                 return False
         return True
     if isinstance(a, (list, tuple)):
@@ -66,7 +69,20 @@ def same(a: Any, b: Any) -> bool:
             and a.dtype == b.dtype
             and bool((a == b).all())
         )
+    if a.__class__ is b.__class__ and hasattr(a, "get_config"):
+        return same(_config(a), _config(b))
     return bool(a == b)
+
+
+def _config(value: Any) -> dict[str, Any]:
+    """Return what a Keras object is made from, without names, which Keras numbers per process."""
+
+    def nameless(part: Any) -> Any:
+        if isinstance(part, dict):
+            return {key: nameless(item) for key, item in part.items() if key != "name"}
+        return [nameless(item) for item in part] if isinstance(part, (list, tuple)) else part
+
+    return nameless(value.get_config())
 
 
 def _enclosed(function: Any) -> list[Any]:

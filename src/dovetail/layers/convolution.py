@@ -312,9 +312,8 @@ def _convolve(
         "weights_initializer": weights_initializer,
         "biases_initializer": biases_initializer if normalizer_fn is None else None,
         "trainable": trainable,
-        "first": First(inputs),
     }
-    module = find(convolution, (), settings, scope, kind)
+    module = find(convolution, (), settings, scope, kind, inputs)
     _, _, to_torch, back = _KINDS[kind]
     outputs = module(inputs.permute(to_torch)).permute(back)
     if weights_regularizer is not None:

@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dovetail.errors import DefinitionError
 from dovetail.layers.keras_building import build
@@ -60,12 +60,21 @@ class KerasLayer(KerasGroup):
         vars(twin).update(copy.deepcopy(state, memo))
         twin._hidden = (given,)
         twin._known = set()
-        for variable, _, _ in twin._bound:
-            twin._known.add(id(variable))
+        twin._known.update(id(variable) for variable, *_ in twin._bound)
         twin._look()
         return twin
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
+        if self.training and torch.compiler.is_dynamo_compiling():
+            return self._untraced(*args, **kwargs)
+        return self._call(*args, **kwargs)
+
+    @torch.compiler.disable
+    def _untraced(self, *args: Any, **kwargs: Any) -> Any:
+        # In training Keras draws seeds and moves statistics in ways that break the tracing.
+        return self._call(*args, **kwargs)
+
+    def _call(self, *args: Any, **kwargs: Any) -> Any:
         if self._open:
             self._complete(args, kwargs)
         point(self._bound)
@@ -146,19 +155,10 @@ class KerasLayer(KerasGroup):
         if self._parts and not unbound(self.given, self._known):
             return
         with torch.no_grad():
-            new = bind(self, self.given, self._known)
-            self._bound.extend(new)
-            root = self.root[0] if self.root else None
-            for _, held, name in new:
-                value = held[name]
-                assert value is not None
-                if root is None:
-                    continue  # whoever makes this layer does the rest
-                if root.device is not None and value.device != root.device:
-                    if isinstance(value, nn.Parameter):
-                        value.data = value.data.to(root.device)
-                    else:
-                        held[name] = value.to(root.device)
+            self._bound.extend(bind(self, self.given, self._known))
+            root = self.root[0] if self.root else None  # else who makes this layer does the rest
+            if root is not None and root.device is not None:
+                self.to(root.device)
             if root is not None and not root.sealed:
                 noted = {(id(module), key) for module, key, _, _ in root.fresh_buffers}
                 root.fresh_buffers.extend(
@@ -172,7 +172,7 @@ class KerasLayer(KerasGroup):
     def _look(self) -> None:
         take_generators(self.given)
         self._parts = tuple(self.given._flatten_layers())
-        self._penalised = tuple(v for v, _, _ in self._bound if v.regularizer is not None)
+        self._penalised = tuple(v for v, *_ in self._bound if v.regularizer is not None)
 
     def _on_device(self, args: tuple[Any, ...]) -> contextlib.AbstractContextManager[Any]:
         """Return the context in which Keras makes tensors where the layer's variables are."""

@@ -38,8 +38,9 @@ class KerasGroup(nn.Module):
                 owner._trainable = False
 
 
-Bound = tuple[Any, Any, str]
-"""A Keras variable, and the dict of a module and the key under which its value is."""
+Bound = tuple[Any, nn.Module, str, str]
+"""A Keras variable, the module that holds its value, the dict there that does (`_parameters` or
+`_buffers`; torch.export puts other dicts in their place), and the key in that dict."""
 
 
 def unbound(layer: Any, known: set[int]) -> bool:
@@ -80,10 +81,10 @@ def bind(root: KerasGroup, layer: Any, known: set[int]) -> list[Bound]:
             if not isinstance(own, nn.Parameter):
                 own = nn.Parameter(value, requires_grad=bool(variable.trainable))
             group.register_parameter(name, own)
-            bound.append((variable, group._parameters, name))
+            bound.append((variable, group, "_parameters", name))
         else:
             group.register_buffer(name, value)
-            bound.append((variable, group._buffers, name))
+            bound.append((variable, group, "_buffers", name))
     return bound
 
 
@@ -135,7 +136,7 @@ def _bind_module(root: KerasGroup, part: Any, known: set[int]) -> list[Bound]:
         name = f"{part.name}_{number}"
     root.add_module(name, part.module)
     places = {
-        id(parameter): (module._parameters, key)
+        id(parameter): (module, "_parameters", key)
         for module in part.module.modules()
         for key, parameter in module._parameters.items()
         if parameter is not None
@@ -149,18 +150,16 @@ def point(bound: list[Bound]) -> None:
     Values are replaced under `functional_call`, in tracing, and where a module is moved. Nothing is
     written where they were not, so a traced call writes to nothing.
     """
-    for variable, held, name in bound:
-        value = held[name]
+    for variable, module, kind, name in bound:
+        value = getattr(module, kind)[name]
         if variable._value is not value:
             variable._value = value
 
 
 def tensors(bound: list[Bound]) -> Iterator[Tensor]:
     """Yield the values that the modules hold now."""
-    for _, held, name in bound:
-        value = held[name]
-        assert value is not None
-        yield value
+    for _, module, kind, name in bound:
+        yield getattr(module, kind)[name]
 
 
 def device_of(bound: list[Bound]) -> torch.device | None:

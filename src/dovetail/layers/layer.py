@@ -16,6 +16,7 @@ from dovetail.layers.calls import arguments, base_name, call_site, describe, sam
 from dovetail.layers.keras_copying import copied
 from dovetail.layers.keras_layer import KerasLayer
 from dovetail.layers.keras_objects import is_keras_layer, never_has_state
+from dovetail.layers.parameters import First
 from dovetail.layers.store import Block, Holder, Made, Store, current_frame
 
 # module that lives outside model_fn -> the store that holds it
@@ -53,14 +54,25 @@ def layer(factory: Any, *args: Any, name: str | None = None, **kwargs: Any) -> A
 
 
 def find(
-    factory: Any, args: tuple[Any, ...], kwargs: dict[str, Any], name: str | None, base: str | None
+    factory: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    name: str | None,
+    base: str | None,
+    inputs: Tensor | None = None,
 ) -> Any:
-    """Do the work of `layer`; `base` is the name to number from where no name is given."""
+    """Do the work of `layer`, at every call of a step: its order is for speed.
+
+    Args:
+      base: the name to number from where no name is given.
+      inputs: makes `first=First(inputs)` one more argument of the factory, which later calls are
+        not held against.
+    """
     frame = current_frame()
     owner = frame.owner
     if name is not None:
         if name not in owner.made:
-            return _make(owner, factory, _Named(args), kwargs, name, None)
+            return _make(owner, factory, _Named(args), kwargs, name, None, inputs)
         if not torch.compiler.is_compiling():
             _check_same(owner, name, factory, args, kwargs)
         return owner._modules[name]
@@ -70,17 +82,20 @@ def find(
             return module
     number = frame.counts.get(base, 0)
     full = base if number == 0 else f"{base}_{number}"
-    while full in owner.made and isinstance(owner.made[full].args, _Named):
+    known = owner.made.get(full)
+    while known is not None and type(known.args) is _Named:
         number += 1  # the user gave this name to another layer
         full = f"{base}_{number}"
+        known = owner.made.get(full)
     if (
-        isinstance(factory, nn.Module)
+        (known is None or known.factory is not factory)
+        and isinstance(factory, nn.Module)
         and not any(True for _ in _state(factory))
         and not is_keras_layer(factory)
     ):
         return factory.train(owner.training)  # there is nothing to keep
-    if full not in owner.made:
-        found = _make(owner, factory, args, kwargs, full, base)
+    if known is None:
+        found = _make(owner, factory, args, kwargs, full, base, inputs)
         if full not in owner.made:
             return found  # it has no state, and takes no number
     else:
@@ -104,6 +119,7 @@ def _make(
     kwargs: dict[str, Any],
     name: str,
     base: str | None,
+    inputs: Tensor | None,
 ) -> nn.Module:
     """Make a layer; `base` is the name it is numbered from, None where the user named it."""
     root: Store = owner.root[0]  # type: ignore[union-attr]
@@ -121,7 +137,8 @@ def _make(
                 f"{place}: layer takes a class or function that makes a torch module, or a module; "
                 f"it got {factory!r}."
             )
-        module = factory(*args, **kwargs)
+        first = {} if inputs is None else {"first": First(inputs)}
+        module = factory(*args, **kwargs, **first)
         if not isinstance(module, nn.Module):
             raise DefinitionError(
                 f"{place}: layer '{name}': {describe(factory)} returned a "
@@ -210,6 +227,8 @@ def _check_same(
     owner: Holder, name: str, factory: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> None:
     made = owner.made[name]
+    if made.factory is factory and same(made.args, args) and same(made.kwargs, kwargs):
+        return
     if isinstance(factory, nn.Module) and factory is not made.factory:
         raise DefinitionError(
             f"{call_site()}: layer '{name}' is given another {type(factory).__name__} than at the "
@@ -223,7 +242,7 @@ def _check_same(
             f"{describe(made.factory)} at its first call ({made.place}). If they are two layers, "
             "give them two names."
         )
-    if not same(tuple(made.args), tuple(args)) or not same(made.kwargs, kwargs):
+    if not same(made.args, args) or not same(made.kwargs, kwargs):
         raise DefinitionError(
             f"{call_site()}: layer '{name}' is asked for as "
             f"{describe(factory)}({arguments(args, kwargs)}), but its first call "

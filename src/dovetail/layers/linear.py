@@ -92,9 +92,8 @@ def fully_connected(
         "weights_initializer": weights_initializer,
         "biases_initializer": biases_initializer if normalizer_fn is None else None,
         "trainable": trainable,
-        "first": First(inputs),
     }
-    module = find(linear, (), settings, scope, "fully_connected")
+    module = find(linear, (), settings, scope, "fully_connected", inputs)
     outputs = module(inputs)
     if weights_regularizer is not None:
         collect(module.weight, weights_regularizer, scope, "weight")

@@ -124,9 +124,8 @@ def batch_norm(
         "scale": scale,
         "epsilon": epsilon,
         "trainable": trainable,
-        "first": First(inputs),
     }
-    module = find(BatchNorm, (), settings, scope, "batch_norm")
+    module = find(BatchNorm, (), settings, scope, "batch_norm", inputs)
     x = inputs if rank == 2 else inputs.movedim(-1, 1)
     # A module that replaced this one, such as SyncBatchNorm, has no second argument.
     y = module(x) if is_training is None else module(x, bool(is_training))
@@ -226,9 +225,8 @@ def layer_norm(
         "scale": scale,
         "epsilon": epsilon,
         "trainable": trainable,
-        "first": First(inputs),
     }
-    module = find(LayerNorm, (), settings, scope, "layer_norm")
+    module = find(LayerNorm, (), settings, scope, "layer_norm", inputs)
     y = module(inputs, tuple(inputs.shape[norm_axis:]))
     return y if activation_fn is None else activation_fn(y)
 

@@ -19,7 +19,7 @@ zeros: Initializer = nn.init.zeros_
 
 
 class First:
-    """What only the first call of a layer decides: any later call is equal to it.
+    """What only the first call of a layer decides, and no later call is held against.
 
     It carries the type of new weights. A program that was moved to float64 after it was built
     must find its layers again, so this may be no reason to refuse a call. Weights are at least of
@@ -31,14 +31,6 @@ class First:
     def __init__(self, inputs: Tensor) -> None:
         self.dtype = inputs.dtype
         self.shape = inputs.shape
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, First)
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __repr__(self) -> str:
-        return str(self.dtype)
 
     def weight_dtype(self) -> torch.dtype:
         """Return the type for weights that meet these inputs."""
