@@ -5,6 +5,7 @@ import subprocess
 import sys
 from typing import Any
 
+import keras
 import pytest
 import torch
 from torch.nn import functional as F
@@ -275,6 +276,57 @@ def test_parts_of_unequal_sizes_train_as_the_whole_batch(load, loss, labels, par
 def test_a_mean_over_tokens_counts_for_its_tokens(load, loss):
     definition = load(loss, SEQUENCE)
     torch.testing.assert_close(steps(definition, TOKENS, 1), steps(definition, TOKENS, 4))
+
+
+MASKED = """
+inputs = keras.Input((5,), dtype="int32", name="ids")
+hidden = keras.layers.Embedding(7, 4, mask_zero=True)(inputs)
+"""
+IDS = torch.tensor([[1, 2, 3, 0, 0], [1, 0, 0, 0, 0], [1, 2, 3, 4, 5], [2, 2, 0, 0, 0]])
+
+
+def masked_steps(definition, labels, parts):
+    program = dovetail.build(definition, example=({"ids": IDS}, labels), device="cpu")
+    losses = [program.train_step({"ids": IDS}, labels, parts=parts)["loss"] for _ in range(3)]
+    return torch.stack(losses)
+
+
+@pytest.mark.parametrize("ignored", ["", ", ignore_class=1"])
+def test_steps_that_a_keras_model_masks_do_not_count(load, ignored):
+    definition = load(
+        MASKED + "model = keras.Model(inputs, keras.layers.Dense(3)(hidden))\n"
+        f"loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True{ignored})"
+    )
+    whole = masked_steps(definition, IDS % 3, 1)
+    torch.testing.assert_close(whole, masked_steps(definition, IDS % 3, 3))
+
+
+def test_masked_outputs_of_several_losses_want_a_weight(load):
+    text = MASKED + (
+        "out = {name: keras.layers.Dense(3, name=name)(hidden) for name in 'ab'}\n"
+        "model = keras.Model(inputs, out)\n"
+        "each = keras.losses.SparseCategoricalCrossentropy(from_logits=True)\n"
+        "loss = {'a': each, 'b': each}\n"
+    )
+    with pytest.raises(DefinitionError, match=r"loss\['a'\] leaves out what the model masks"):
+        masked_steps(load(text), IDS % 3, 1)
+    ids_count = "def loss_weight(labels): return (labels != 0).sum()\n"
+    definition = load(text + ids_count)
+    labels = torch.where(IDS > 0, IDS.clamp(max=2), 0)
+    torch.testing.assert_close(*(masked_steps(definition, labels, n) for n in (1, 3)))
+
+
+def test_keras_computes_where_the_program_does(load):
+    for loss in (
+        "loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)",
+        "def loss(output, labels):\n"
+        "    return keras.ops.mean(keras.losses.sparse_categorical_crossentropy("
+        "labels, output, from_logits=True))",
+    ):
+        program = built(load(loss))
+        expected = F.cross_entropy(outputs(program)["output"], Y)
+        with keras.device("meta"):  # as Keras chooses an accelerator for a program on the CPU
+            torch.testing.assert_close(program.eval_step({"x": X}, Y)["loss"], expected)
 
 
 def test_labels_that_torch_leaves_out_do_not_count(load):

@@ -295,6 +295,17 @@ def test_the_same_object_is_the_same_metric_at_every_step():
     assert described[0].same_metric(described[1])
 
 
+def test_a_metric_stays_where_it_was_made():
+    labels, predictions = DATA["sparse"]
+    given = keras.metrics.SparseCategoricalAccuracy()
+    expected = evaluated(Copies(given).op, labels, predictions)
+    with keras.device("meta"):  # as Keras chooses an accelerator for a program on the CPU
+        assert evaluated(Copies(given).op, labels, predictions) == expected
+        lazy = keras.metrics.F1Score()  # makes its variables at its first batch
+        value = evaluated(Copies(lazy).op, *DATA["one hot"])
+    assert value == evaluated(Copies(keras.metrics.F1Score()).op, *DATA["one hot"])
+
+
 def test_what_is_a_metric_object():
     for metric in (keras.metrics.AUC(), torchmetrics.MeanMetric(), Rows(1.0)):
         assert is_metric_object(metric)

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from dovetail.definition.argument_order import labels_first
 from dovetail.definition.hparams import HParams
-from dovetail.definition.loss_counts import counts_of, is_keras_loss, of_library
+from dovetail.definition.keras_device import keras_on
+from dovetail.definition.loss_counts import counts_of, is_keras_loss, mask_of, of_library
 from dovetail.definition.signature import Matched, where
 from dovetail.errors import DefinitionError, nearest
 from dovetail.layers.layer import layer
@@ -126,7 +127,10 @@ class FileLoss:
         losses = []
         weight: Any = None
         for part in self.parts:
-            loss, weight = part(values, outputs)
+            with keras_on(outputs):
+                loss, weight = part(values, outputs)
+            if self.stated is None and part.output is not None:
+                _check_whole(part, outputs)
             losses.append(loss)
         total = losses[0]
         for loss in losses[1:]:
@@ -252,16 +256,24 @@ def _check_alike(parts: list[_Part]) -> None:
     totals = [part.counts.total for part in parts]
     stated = [part.what for part in parts if part.counts.stated]
     if any(totals) and not all(totals):
-        problem = "some are sums and some are means"
-    elif stated:
-        problem = f"{' and '.join(stated)} leaves labels out or has weights for classes"
-    else:
-        return
-    raise DefinitionError(
-        f"loss: {problem}, so the losses of parts of a batch can't be put together as that of the "
-        "whole. Define loss_weight(labels): what the sum of these losses counts for; or write "
-        "def loss(output, labels) beside it."
-    )
+        raise _Unlike("some are sums and some are means")
+    if stated:
+        raise _Unlike(f"{' and '.join(stated)} leaves labels out or has weights for classes")
+
+
+def _check_whole(part: _Part, outputs: Mapping[str, Any]) -> None:
+    masked = mask_of(outputs[part.output or ""]) is not None
+    if masked and part.counts.of_keras and not part.counts.total:
+        raise _Unlike(f"{part.what} leaves out what the model masks")
+
+
+class _Unlike(DefinitionError):
+    def __init__(self, problem: str) -> None:
+        super().__init__(
+            f"loss: {problem}, so the losses of parts of a batch can't be put together as that of "
+            "the whole. Define loss_weight(labels): what the sum of these losses counts for; or "
+            "write def loss(output, labels) beside it."
+        )
 
 
 def _named(loss: Any) -> str:

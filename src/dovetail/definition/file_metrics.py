@@ -16,6 +16,7 @@ from torch import Tensor
 from dovetail.definition.argument_order import labels_first
 from dovetail.definition.file_loss import labels_of, output_of
 from dovetail.definition.hparams import HParams
+from dovetail.definition.keras_device import keras_on
 from dovetail.definition.keras_metrics import Copies, is_metric_object, takes_labels
 from dovetail.definition.metric_op import MetricOp
 from dovetail.definition.signature import Matched, where
@@ -84,6 +85,11 @@ class FileMetrics:
           DefinitionError: the function returned what is no metric.
         """
         values = {"predictions": output, "labels": labels, "params": params, "mode": mode}
+        with keras_on(outputs):
+            return self._metrics(values, outputs)
+
+    def _metrics(self, values: Mapping[str, Any], outputs: Mapping[str, Any]) -> Values:
+        output, labels, mode = values["predictions"], values["labels"], values["mode"]
         if self.of_batches:
             made = self.match(values, self.settings)
             metrics: Values = {}

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from dovetail.definition.argument_order import first_two, labels_first
+from dovetail.definition.keras_device import keras_on
 from dovetail.definition.metric_op import MetricOp
 
 
@@ -76,7 +77,8 @@ def fresh(metric: Any) -> Any:
     memo: dict[int, Any] = {id(metric): made}
     for name, value in vars(metric).items():
         object.__setattr__(made, name, copy.deepcopy(value, memo))
-    made.reset_state()
+    with keras_on(_variables(made)):
+        made.reset_state()
     return made
 
 
@@ -112,27 +114,34 @@ class KerasState:
 
     def update(self, *tensors: Tensor) -> None:
         """Add a batch: labels, predictions and, if there are any, weights."""
-        if not self.of_sums:
+        with keras_on([*_variables(self.metric), *tensors]):
+            if not self.of_sums:
+                self.metric.update_state(*tensors)
+                return
+            self.metric.reset_state()
             self.metric.update_state(*tensors)
-            return
-        self.metric.reset_state()
-        self.metric.update_state(*tensors)
-        added = [_wide(variable.value) for variable in self.metric.variables]
+        added = [_wide(value) for value in _variables(self.metric)]
         if self.totals:
             added = [total + more for total, more in zip(self.totals, added, strict=True)]
         self.totals = added
 
     def compute(self) -> object:
         """Return the metric over all batches so far."""
-        if self.totals:
-            for variable, total in zip(self.metric.variables, self.totals, strict=True):
-                variable.assign(total.to(variable.value.dtype))
-        return _plain(self.metric.result())
+        with keras_on(_variables(self.metric)):
+            if self.totals:
+                for variable, total in zip(self.metric.variables, self.totals, strict=True):
+                    variable.assign(total.to(variable.value.dtype))
+            return _plain(self.metric.result())
 
     def reset(self) -> None:
         """Forget all batches."""
         self.totals = []
-        self.metric.reset_state()
+        with keras_on(_variables(self.metric)):
+            self.metric.reset_state()
+
+
+def _variables(metric: Any) -> list[Tensor]:
+    return [variable.value for variable in getattr(metric, "variables", ())]
 
 
 def _wide(value: Tensor) -> Tensor:

@@ -31,12 +31,14 @@ class Counts:
       of_classes: whether it takes class ids, and may divide by other than their number.
       ignored: the class id that does not count.
       class_weights: what each class counts for, shape [classes].
+      of_keras: whether it leaves out what the model's output is masked for.
     """
 
     total: bool = False
     of_classes: bool = False
     ignored: int | None = None
     class_weights: Tensor | None = None
+    of_keras: bool = False
 
     @property
     def stated(self) -> bool:
@@ -48,6 +50,10 @@ class Counts:
         """Return what the loss of this batch counts for, as `EstimatorSpec.loss_weight` has it."""
         if self.total:
             return "sum"
+        mask = mask_of(output) if self.of_keras else None
+        if mask is not None:
+            kept = mask if self.ignored is None else mask & (labels != self.ignored).view_as(mask)
+            return kept.sum()
         if not self.of_classes or not isinstance(labels, Tensor):
             return None
         # Several labels an example are padded as a rule; of one an example none is left out.
@@ -104,11 +110,14 @@ def counts_of(loss: Any, settings: Mapping[str, Any], what: str) -> Counts:
             "or write def loss(output, labels) that puts the values together."
         )
     if not of_classes:
-        return Counts(total=reduction == "sum")
-    ignored = given.get("ignore_index")
-    if ignored is None and not is_keras_loss(loss):
-        ignored = _IGNORED_BY_TORCH
-    return Counts(reduction == "sum", True, ignored, given.get("weight"))
+        return Counts(total=reduction == "sum", of_keras=is_keras_loss(loss))
+    ignored = given.get("ignore_index", None if is_keras_loss(loss) else _IGNORED_BY_TORCH)
+    return Counts(reduction == "sum", True, ignored, given.get("weight"), is_keras_loss(loss))
+
+
+def mask_of(output: Any) -> Tensor | None:
+    """Return which rows or steps of a Keras model's output count; None where all do."""
+    return getattr(output, "_keras_mask", None)
 
 
 def is_keras_loss(loss: Any) -> bool:
