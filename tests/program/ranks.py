@@ -144,11 +144,32 @@ def refused(rank):
     return ""
 
 
+def death(rank):
+    """One step together; then rank 1 ends, and rank 0 goes on alone once it has seen that."""
+    import uneven
+
+    program = uneven.built(uneven.minimized)
+    program.train_parts([uneven.pieces(0, [4, 3])[rank]])
+    before = {name: value.clone() for name, value in program.state().items()}
+    if rank == 1:
+        return before
+    try:
+        program.train_parts(uneven.pieces(1, [4]))
+    except RuntimeError:
+        same = all(torch.equal(value, before[name]) for name, value in program.state().items())
+        step = program.global_step
+        dist.destroy_process_group()
+        program.train_parts(uneven.pieces(1, [4, 3]))
+        return before, (same, step), program.state()
+    return "the death was not seen"
+
+
 CASES = {
     "ddp": lambda rank: data_parallel(rank, static=False),
     "ddp_static": lambda rank: data_parallel(rank, static=True),
     "fsdp": sharded,
     "uneven": uneven,
+    "death": death,
 }
 
 
@@ -182,8 +203,9 @@ def main(case, rank, meeting_file, output_file):
         timeout=datetime.timedelta(seconds=60),
     )
     torch.save(CASES[case](int(rank)), output_file)
-    dist.barrier()
-    dist.destroy_process_group()
+    if case != "death":
+        dist.barrier()
+        dist.destroy_process_group()
     # Everything is saved. At a regular exit torch's own threads now and then end the process with
     # "terminate called without an active exception" (seen with FSDP on gloo, under load).
     os._exit(0)

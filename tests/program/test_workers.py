@@ -92,6 +92,17 @@ def test_an_overflow_on_one_worker_skips_the_step_on_all(two: Any):
     assert_same(two[0]["fp16"][1], two[1]["fp16"][1])
 
 
+def test_a_worker_s_death_leaves_the_others_as_they_were(tmp_path: Path):
+    survivor, dead = ranks.run("death", tmp_path)
+    before, (same, step), after = survivor
+    assert_same(before, dead)
+    assert (same, step) == (True, 1)
+    program = uneven.built(uneven.minimized)
+    for number in range(2):
+        program.train_parts(uneven.pieces(number, [7]))
+    assert_close(after, dict(program.state()))
+
+
 def test_workers_whose_models_differ_are_refused(two: Any):
     said = [worker["refused"] for worker in two]
     assert "Worker 1 does not train what worker 0 does: 'out.bias' is [2] torch.float32" in said[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -37,7 +38,7 @@ class Workers:
 
     def __init__(self, parameters: Mapping[str, nn.Parameter]) -> None:
         self.parameters = dict(sorted(parameters.items()))
-        self._agreed_in: Any = None
+        self._agreed_in: weakref.ref[Any] | None = None  # not to keep a group alive
         self._present: Tensor | None = None
 
     def number(self, index: int) -> int:
@@ -66,6 +67,8 @@ class Workers:
 
         Raises:
           DefinitionError: the workers don't train the same parameters, or a gradient is sparse.
+          RuntimeError: torch's, where another worker is gone. No parameter has changed by then;
+            after destroying the group, or making another, a step can be taken again.
         """
         self._agree()
         plain = {n: p for n, p in self.parameters.items() if not _is_sharded(p)}
@@ -137,7 +140,7 @@ class Workers:
     def _agree(self) -> None:
         """Compare what the workers train, once for each group: unlike sums would be silent."""
         group = dist.group.WORLD
-        if self._agreed_in is group:
+        if self._agreed_in is not None and self._agreed_in() is group:
             return
         mine = {n: f"{list(p.shape)} {p.dtype}" for n, p in self.parameters.items()}
         everyone: list[Any] = [None] * dist.get_world_size()
@@ -151,7 +154,7 @@ class Workers:
                     f"{theirs.get(name, 'not there')} there and {mine.get(name, 'not there')} "
                     "here. Every worker must build the same definition with the same params."
                 )
-        self._agreed_in = group
+        self._agreed_in = weakref.ref(group)
 
 
 def _is_sharded(parameter: Tensor) -> bool:
