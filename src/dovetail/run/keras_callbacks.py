@@ -97,16 +97,12 @@ class KerasCallbacks(Hook):
         }
         self._each_step = self._has("on_train_batch_end")
         self._sums = self._each_step or self._has("on_epoch_end", "on_train_end")
-        steps = self._length.steps
+        steps = self._length.first_step(1)  # of an epoch, where that is a whole number
+        if steps is not None and steps * (self._length.batch_size or 0) != self._length.examples:
+            steps = None
         for callback in self.callbacks:
             callback.set_model(self._model)
-            callback.set_params(
-                {
-                    "epochs": None,
-                    "steps": int(steps) if steps is not None and steps.is_integer() else None,
-                    "verbose": 0,
-                }
-            )
+            callback.set_params({"epochs": None, "steps": steps, "verbose": 0})
         for line in self._never_called():
             run.note(line)
         self._call("on_train_begin", {})
@@ -143,9 +139,9 @@ class KerasCallbacks(Hook):
         """Begin the epoch of the next batch; without a known length there is one, unnamed."""
         examples, size = self._length.examples, self._length.batch_size
         self._epoch = run.position // examples if examples else 0
-        self._batch = 0
-        if examples and size:  # a resumed run may stand in the middle of it
-            self._batch = run.position // size - -(-self._epoch * examples // size)
+        first = self._length.first_step(self._epoch)
+        # A resumed run may stand in the middle of it.
+        self._batch = max(run.position // size - first, 0) if size and first is not None else 0
         self._sum, self._examples = None, 0
         if examples:
             self._call("on_epoch_begin", self._epoch, {})
