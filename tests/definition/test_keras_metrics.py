@@ -295,15 +295,22 @@ def test_the_same_object_is_the_same_metric_at_every_step():
     assert described[0].same_metric(described[1])
 
 
-def test_a_metric_stays_where_it_was_made():
-    labels, predictions = DATA["sparse"]
-    given = keras.metrics.SparseCategoricalAccuracy()
-    expected = evaluated(Copies(given).op, labels, predictions)
+class Where:
+    """Keeps where Keras computed."""
+
+    def reset_state(self):
+        self.devices = []
+
+    def update_state(self, labels, predictions):
+        self.devices.append(keras.ops.ones(()).device.type)
+
+    def result(self):
+        return {"on the CPU": float(set(self.devices) == {"cpu"})}
+
+
+def test_a_metric_is_fed_where_its_tensors_are():
     with keras.device("meta"):  # as Keras chooses an accelerator for a program on the CPU
-        assert evaluated(Copies(given).op, labels, predictions) == expected
-        lazy = keras.metrics.F1Score()  # makes its variables at its first batch
-        value = evaluated(Copies(lazy).op, *DATA["one hot"])
-    assert value == evaluated(Copies(keras.metrics.F1Score()).op, *DATA["one hot"])
+        assert evaluated(Copies(Where()).op, BINARY, SCORES) == {"m/on the CPU": 1.0}
 
 
 def test_what_is_a_metric_object():
