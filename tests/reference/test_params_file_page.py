@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from torch.nn import functional as F
 
 import dovetail
-from dovetail import metrics
+from dovetail import layers, metrics
 from dovetail.cli.main import main
 from dovetail.definition.source import execute
 from dovetail.errors import DefinitionError
@@ -107,3 +108,43 @@ def test_train_and_eval_then_eval_all_then_predict(
     torch.testing.assert_close(predicted, expected)
     hits = (expected.argmax(1) == torch.cat([labels for _, labels in batches])).float()
     assert f"accuracy {float(hits.mean()):.4g}" in lines[-1]
+
+
+def test_the_pages_metric_without_arguments_and_its_bare_optimizer_are_refused():
+    with pytest.raises(TypeError, match="labels"):
+        metrics.accuracy()  # pyright: ignore[reportCallIssue] (as the page prints it)
+    loss = torch.ones((), requires_grad=True)
+    with pytest.raises(DefinitionError, match=r"minimize\(loss\)"):
+        dovetail.CSEstimatorSpec(mode="train", loss=loss, train_op=dovetail.optimizers.SGD(0.1))
+
+
+def test_a_model_fn_of_keras_layers_gives_what_one_of_ours_does():
+    import keras
+
+    of_ours = execute(FOLDER / "model.py").model_fn
+    params = yaml.safe_load(PARAMS.read_text())
+
+    def of_keras(features, labels, mode, params):
+        x = layers.layer(keras.layers.Dense, params["model"]["hidden_size"], "tanh")(features["x"])
+        logits = layers.layer(keras.layers.Dense, params["model"]["num_classes"])(x)
+        if mode == dovetail.ModeKeys.PREDICT:
+            return dovetail.CSEstimatorSpec(mode=mode, predictions={"logits": logits})
+        loss = F.cross_entropy(logits, labels["y"])
+        train_op = dovetail.optimizers.SGD(0.5).minimize(loss)
+        return dovetail.CSEstimatorSpec(mode=mode, loss=loss, train_op=train_op)
+
+    features, labels = execute(FOLDER / "data.py").examples(params["train_input"])[0]
+    keras_program, program = (
+        dovetail.build(model_fn, params=params, example=(features, labels), device="cpu")
+        for model_fn in (of_keras, of_ours)
+    )
+    theirs = list(keras_program.state().values())
+    for own, value in zip(program.state().values(), theirs, strict=True):
+        own.copy_(value.T if value.dim() == 2 else value)
+    torch.testing.assert_close(
+        keras_program.eval_step(features, labels)["loss"],
+        program.eval_step(features, labels)["loss"],
+        rtol=1e-5,
+        atol=1e-6,
+    )
+    assert keras_program.train_step(features, labels)["loss"].isfinite()
