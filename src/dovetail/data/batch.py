@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import keyword
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import numpy as np
 
-from dovetail.data import example_random
+from dovetail.data import batch_io, example_random
 from dovetail.data.actions import action
 from dovetail.data.batch_merge import merged_column, merged_selection
 from dovetail.data.inbatch import assembled, each
@@ -335,6 +336,67 @@ class Batch:
             if any(getattr(one, name) is not getattr(first, name) for one in batches):
                 setattr(made, name, None)
         return made
+
+    @action
+    def load(
+        self: Self,
+        src: Any = None,
+        fmt: str | None = None,
+        components: str | Sequence[str] | None = None,
+        *,
+        id_column: str | None = "id",
+        channels: int = 3,
+        size: tuple[int, int] | None = None,
+    ) -> Self:
+        """Fill components of the batch.
+
+        Args:
+          src: what from. None: what the data set has preloaded, or, of a `FilesIndex`, the files.
+            Data of the whole data set, as for `Dataset(preloaded=...)`. The path of one file
+            (npy, npz, csv, parquet, arrow) with a row for each item of the data set. A folder
+            with a file for each item (an image, npy or npz), called by its id, with an ending or
+            without. A function from an id to the path of its file.
+          fmt: of the files; "image" for any image. None: by their endings.
+          components: which to fill; None: all that are there. Where a file holds one value, the
+            one component that it is.
+          id_column: the column by which a file's rows are found; if it has none of that name, or
+            for None, its rows are in the order of the data set.
+          channels, size: of images; see `decode_images`. Images of several sizes become a list.
+
+        Raises:
+          DataError: if something does not fit or can't be read; nothing is taken by pickle.
+          ItemsError: naming the items whose own files failed.
+        """
+        batch_io.load(self, src, fmt, components, id_column=id_column, channels=channels, size=size)
+        return self
+
+    @action
+    def dump(
+        self: Self,
+        dst: str | Path | Callable[[Any], str | Path],
+        fmt: str | None = None,
+        components: str | Sequence[str] | None = None,
+        *,
+        id_column: str | None = "id",
+        overwrite: bool = False,
+    ) -> Self:
+        """Write components to files, each of which appears whole or not at all.
+
+        Args:
+          dst: a folder, for a file for each item, of its id (such a file is written anew); or a
+            path that ends in npy, npz, csv, parquet or arrow, for one file of the batch; or a
+            function of the batch that gives either.
+          fmt: npz (unless said), npy, image or an ending of images; of one file, by its ending.
+          components: which; None: all that there are.
+          id_column: the column, of one file, that gets the ids; None: none.
+          overwrite: whether one file of the batch may take the place of another.
+
+        Raises:
+          DataError: if the format can't hold the values, or the file is there.
+          ItemsError: naming the items that could not be written.
+        """
+        batch_io.dump(self, dst, fmt, components, id_column=id_column, overwrite=overwrite)
+        return self
 
     @action
     def apply(
