@@ -130,6 +130,8 @@ def test_metrics_are_given_once():
     [
         ([X], "must be a dict of name -> metric; it is a list"),
         ({"a": 3}, "eval_metric_ops['a'] must be a metric"),
+        ({"loss": X}, "eval_metric_ops has 'loss', which every evaluation shows of its own"),
+        ({"global_step": X}, "eval_metric_ops has 'global_step'"),
         ({"a": (X, X)}, "it is a tuple"),
     ],
 )

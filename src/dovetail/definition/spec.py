@@ -214,6 +214,11 @@ def _check_tensors(value: object, what: str) -> None:
 
 
 def _check_metric(name: str, op: object, what: str) -> None:
+    if name in ("loss", "global_step"):
+        raise DefinitionError(
+            f"EstimatorSpec: {what} has '{name}', which every evaluation shows of its own. Give "
+            "this metric another name."
+        )
     if not isinstance(op, (MetricOp, Tensor)):
         methods = (("update", "compute"), ("update_state", "result"))
         hint = (
