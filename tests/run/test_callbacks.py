@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import dovetail
-from dovetail.errors import DefinitionError
+from dovetail.errors import DefinitionError, ParamsError
 from dovetail.run.callbacks import hooks_of
 from dovetail.run.estimator import Estimator
 
@@ -243,6 +243,18 @@ def test_a_mixture_of_both_kinds_of_names_is_refused(written, quiet, records):
     )
     with pytest.raises(DefinitionError, match="after_run and also begin.*keep one kind of names"):
         quiet(written(text)).train(str(records), max_steps=1)
+
+
+def test_among_the_hooks_of_a_training_that_kind_is_refused_with_where_it_belongs(
+    written, quiet, records
+):
+    class Watch:
+        def before_run(self, run): ...
+
+        def after_step(self, run, output): ...
+
+    with pytest.raises(ParamsError, match="Watch.before_run is no method.*from its `callbacks`"):
+        quiet(written("")).train(str(records), hooks=[Watch()], max_steps=1)
 
 
 def test_arguments_that_nobody_gives_are_refused_before_the_training(written, quiet, records):

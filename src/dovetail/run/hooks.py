@@ -215,6 +215,15 @@ def checked_hooks(given: Iterable[Any] | None) -> tuple[Any, ...]:
             )
         if isinstance(one, Hook):
             _refuse_near_misses(type(one))
+        for name in ("before_run", "after_run"):
+            if callable(getattr(one, name, None)):
+                kind = type(one).__qualname__
+                raise ParamsError(
+                    f"{kind}.{name} is no method that a run calls: a hook has begin and end, "
+                    "before_step and after_step. An object with before_run and after_run, as a "
+                    "modeler's runner has them, belongs to the definition: return it from its "
+                    "`callbacks`."
+                )
     return taken
 
 
