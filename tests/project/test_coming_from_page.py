@@ -29,7 +29,7 @@ OF_THE_USER = {
 
 def test_the_modules_and_names_exist() -> None:
     named = re.findall(
-        r"(?<!keras.)\b(optimizers|schedules|metrics|layers|hooks|summary)\.(\w+)", " ".join(CODE)
+        r"(?<!keras\.)\b(optimizers|schedules|metrics|layers|hooks|summary)\.(\w+)", " ".join(CODE)
     )
     assert len(named) > 12
     for module, name in named:
