@@ -121,6 +121,18 @@ def test_process_gets_every_batch(run: Any, shop: Path) -> None:
     assert seen == ["0 ndarray (4, 3)", "0 ndarray (4, 3)", "0 ndarray (1, 3)"]
 
 
+def test_process_gets_the_outputs_of_a_model_of_several_by_name(run: Any, several: Path) -> None:
+    with (several / "digits.py").open("a") as file:
+        file.write(
+            "\n\ndef process(predictions, worker_id):\n"
+            "    with open('seen.txt', 'a') as seen:\n"
+            "        print({name: len(rows) for name, rows in predictions.items()}, file=seen)\n"
+        )
+    assert run(*WORDS, "--batch-size", 9).code == 0
+    seen = (several / "seen.txt").read_text()
+    assert seen == "{'logits': 9, 'class': 9, 'sure': 9, 'grid': 9}\n"
+
+
 def test_process_that_raises_names_its_line_and_leaves_no_file(run: Any, shop: Path) -> None:
     with (shop / "digits.py").open("a") as file:
         file.write("\n\ndef process(predictions, worker_id):\n    raise ValueError('full')\n")

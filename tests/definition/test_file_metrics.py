@@ -179,6 +179,47 @@ def test_metrics_of_a_batch_are_nested_too(load):
     assert values["odd/auc"] == pytest.approx(auc)
 
 
+KERAS = """
+import keras
+import torch
+a, b = keras.Input((2,), name="a"), keras.Input((1,), name="b")
+h = keras.layers.Dense(8, activation="relu")(keras.layers.Concatenate()([a, b]))
+digit = keras.layers.Dense(3)(h)
+odd = keras.layers.Dense(1, activation="sigmoid")(h)
+model = keras.Model([a, b], {"digit": digit, "odd": odd})
+
+loss = {
+    "digit": keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    "odd": keras.losses.BinaryCrossentropy(),
+}
+
+def optimizer():
+    return keras.optimizers.SGD(0.1)
+
+def preprocess(features):
+    return {"a": features["x"][:, :2], "b": features["x"][:, 2:] * 2}
+
+def eval_metrics_fn():
+    return {
+        "digit": {"accuracy": keras.metrics.SparseCategoricalAccuracy()},
+        "odd": {"rmse": keras.metrics.RootMeanSquaredError()},
+    }
+"""
+
+
+def test_a_keras_model_of_several_inputs_and_outputs_is_measured(load):
+    labels = {"digit": BOTH["digit"][:, None], "odd": BOTH["odd"]}
+    values, predictions = evaluated(load("", KERAS), labels)
+    digit, odd = predictions["digit"], predictions["odd"]
+    right = sklearn.metrics.accuracy_score(BOTH["digit"], digit.argmax(1))
+    assert values["digit/accuracy"] == pytest.approx(right)
+    rmse = sklearn.metrics.root_mean_squared_error(BOTH["odd"], odd)
+    assert values["odd/rmse"] == pytest.approx(float(rmse), rel=1e-6)
+    loss = torch.nn.functional.cross_entropy(digit, BOTH["digit"])
+    loss = loss + torch.nn.functional.binary_cross_entropy(odd, BOTH["odd"].float())
+    assert values["loss"] == pytest.approx(float(loss), rel=1e-5)
+
+
 def test_a_metric_of_one_output_gets_all_labels_where_they_have_no_such_name(load):
     text = "def eval_metrics_fn():\n    return {'digit': {'a': keras.metrics.MeanIoU(3)}}"
     text = text.replace("keras.metrics.MeanIoU(3)", "keras.metrics.SparseCategoricalAccuracy()")
