@@ -149,6 +149,13 @@ def test_what_can_not_be_translated_is_refused_with_the_nearest(make, message):
         as_description(make())
 
 
+def test_keras_on_another_backend_is_refused(monkeypatch):
+    given = kopt.Adam(0.1)
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    with pytest.raises(DefinitionError, match=r"keras.optimizers.Adam .*jax backend"):
+        as_description(given)
+
+
 def test_a_keras_optimizer_as_train_op_is_told_what_to_write():
     def model_fn(features, labels, mode):
         loss = layers.fully_connected(features, 1, activation_fn=None).square().mean()

@@ -200,6 +200,25 @@ def test_steps_without_a_gradient_count_as_in_keras(case):
         np.testing.assert_allclose(mine[name], variable.value.detach().numpy(), rtol=2e-5)
 
 
+def test_a_parameter_that_joins_later_counts_its_own_steps():
+    first, second = nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(2))
+    description = as_description(kopt.Adam(0.1))
+    optimizer = description.build([("first", first), ("second", second)])
+    alone = description.build([("second", second)])
+    for _ in range(5):
+        first.grad, second.grad = torch.ones(2), None
+        optimizer.step()
+    optimizer.state[second].clear()
+    second.grad = torch.ones(2)
+    optimizer.step()
+    joined = second.detach().clone()
+    with torch.no_grad():
+        second.zero_()
+    alone.step()
+    assert torch.equal(joined, second)
+    assert optimizer.state[first]["step"] == 6
+
+
 def test_weight_decay_leaves_out_what_the_keras_optimizer_excludes(floatx):
     optimizer = kopt.AdamW(0.01, weight_decay=0.5)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma"])

@@ -39,6 +39,9 @@ def _clip_norm_exactly(parameters: Iterable[Tensor], largest: float) -> Tensor:
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     norm = torch.nn.utils.get_total_norm(gradients)
     share = (largest / norm).clamp_max(1.0)
+    by_device: dict[torch.device, list[Tensor]] = {}
     for gradient in gradients:
-        gradient.mul_(share.to(gradient.device))
+        by_device.setdefault(gradient.device, []).append(gradient)
+    for device, together in by_device.items():
+        torch._foreach_mul_(together, share.to(device))  # pyright: ignore[reportPrivateImportUsage]
     return norm

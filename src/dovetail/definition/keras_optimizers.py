@@ -15,12 +15,13 @@ import torch
 from torch import Tensor
 
 from dovetail.definition import keras_schedules
-from dovetail.definition.keras_kinds import KINDS
+from dovetail.definition.keras_kinds import KINDS, KerasOptimizer
 from dovetail.definition.optimizer import Optimizer
 from dovetail.definition.optimizer_kinds import SGD, Adadelta
 from dovetail.definition.param_groups import ParamGroup
 from dovetail.definition.schedules import Schedule
 from dovetail.errors import DefinitionError
+from dovetail.layers.keras_objects import require_torch_backend
 
 # Keras' class -> ours, where the name is another.
 _KIND_OF = {"AdamW": "Adam"}
@@ -58,6 +59,7 @@ class Undecayed(ParamGroup):
         return re.search(self.words, name.rpartition(".")[2]) is not None
 
 
+@torch.compiler.disable
 def describe(given: Any) -> Optimizer:
     """Return the description that gives a Keras optimizer's updates.
 
@@ -70,6 +72,24 @@ def describe(given: Any) -> Optimizer:
     Raises:
       DefinitionError: its class, or an option, can't be translated; says what to write instead.
     """
+    name, kind = _kind_of(given)
+    _check_options(name, given)
+    rate = _learning_rate(name, given)
+    clipping = _clipping(given)
+    decay = float(given.weight_decay or 0.0)
+    own = {f.name: getattr(given, f.name) for f in fields(kind) if f.name not in _NOT_COPIED}
+    own = {key: _plain(value) for key, value in own.items()}
+    norms = "clip_each" in clipping or "clip_norm" in clipping
+    if name == "SGD" and not own["momentum"] and not norms and not decay:
+        return SGD(rate, **clipping)
+    if name == "Adadelta" and not norms and not decay:
+        return Adadelta(rate, rho=own["rho"], eps=own["epsilon"], **clipping)
+    groups = _groups(name, given) if decay else ()
+    return kind(learning_rate=rate, weight_decay=decay, groups=groups, **own, **clipping)
+
+
+def _kind_of(given: Any) -> tuple[str, type[KerasOptimizer]]:
+    """Return the name of a Keras optimizer's class, and the description that goes with it."""
     if isinstance(given, type):
         raise DefinitionError(
             f"The class keras.optimizers.{given.__name__} was given as the optimizer. Call it: "
@@ -84,23 +104,12 @@ def describe(given: Any) -> Optimizer:
             f"Keras alone. Give {nearest}a function from parameters to a torch.optim.Optimizer "
             "with your update."
         )
+    require_torch_backend(f"keras.optimizers.{name}")
     kind = KINDS.get(_KIND_OF.get(name, name))
     if kind is None:
         instead = _INSTEAD.get(name, f"Those that can be are {', '.join(KINDS)} and AdamW.")
         raise DefinitionError(f"keras.optimizers.{name} can't be translated. {instead}")
-    _check_options(name, given)
-    rate = _learning_rate(name, given)
-    clipping = _clipping(given)
-    decay = float(given.weight_decay or 0.0)
-    own = {f.name: getattr(given, f.name) for f in fields(kind) if f.name not in _NOT_COPIED}
-    own = {key: _plain(value) for key, value in own.items()}
-    norms = "clip_each" in clipping or "clip_norm" in clipping
-    if name == "SGD" and not own["momentum"] and not norms and not decay:
-        return SGD(rate, **clipping)
-    if name == "Adadelta" and not norms and not decay:
-        return Adadelta(rate, rho=own["rho"], eps=own["epsilon"], **clipping)
-    groups = _groups(name, given) if decay else ()
-    return kind(learning_rate=rate, weight_decay=decay, groups=groups, **own, **clipping)
+    return name, kind
 
 
 def _check_options(name: str, given: Any) -> None:

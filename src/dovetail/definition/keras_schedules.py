@@ -110,7 +110,7 @@ class AsWritten:
     def __call__(self, step: int) -> float:
         keras: Any = sys.modules["keras"]
         with torch.no_grad(), keras.device("cpu"):
-            return float(self.schedule(torch.tensor(step)))
+            return float(self.schedule(torch.tensor(step, device="cpu")))
 
 
 def as_schedule(schedule: Any) -> Schedule:

@@ -65,9 +65,18 @@ class KerasUpdate(torch.optim.Optimizer):
         for group in self.param_groups:
             for parameter in group["params"]:
                 self.count(self.state[parameter], group)
-            for weights in _alike(group["params"]):
+            for weights in self._alike(group["params"]):
                 self._step_together(weights, group)
         return loss
+
+    def _alike(self, parameters: Tensors) -> Iterable[Tensors]:
+        """Yield those that have a gradient, together where device, type and step agree."""
+        found: dict[tuple[object, ...], Tensors] = {}
+        for parameter in parameters:
+            if parameter.grad is not None:
+                step = self.state[parameter]["step"]
+                found.setdefault((parameter.device, parameter.dtype, step), []).append(parameter)
+        return found.values()
 
     def _step_together(self, weights: Tensors, group: dict[str, Any]) -> None:
         gradients = [weight.grad for weight in weights if weight.grad is not None]
@@ -107,7 +116,7 @@ class KerasUpdate(torch.optim.Optimizer):
         return [self.state[weight][entry] for weight in weights]
 
     def steps(self, weights: Tensors) -> int:
-        """Return which step this is, counted from 1: the same for all of a group."""
+        """Return which step this is, counted from 1: the same for all that step together."""
         return self.state[weights[0]]["step"]
 
 
@@ -120,12 +129,3 @@ def clipped_each(gradients: Tensors, largest: float) -> Tensors:
     norms = list(torch._foreach_norm(gradients))
     torch._foreach_maximum_(norms, largest)
     return list(torch._foreach_div(torch._foreach_mul(gradients, largest), norms))
-
-
-def _alike(parameters: list[Tensor]) -> Iterable[Tensors]:
-    """Yield the parameters that have a gradient, together where device and type agree."""
-    found: dict[tuple[torch.device, torch.dtype], Tensors] = {}
-    for parameter in parameters:
-        if parameter.grad is not None:
-            found.setdefault((parameter.device, parameter.dtype), []).append(parameter)
-    return found.values()

@@ -177,7 +177,8 @@ def cure(program: Program) -> str:
     texts = []
     for name, op in program.statics(ModeKeys.TRAIN).train_ops.items():
         optimizer = op.optimizer
-        clipped = optimizer.clip_norm is not None or optimizer.clip_value is not None
+        clipping = ("clip_norm", "clip_value", "clip_each")
+        clipped = any(getattr(optimizer, name, None) is not None for name in clipping)
         of = f" of '{name}'" if name != "optimizer" else ""
         advice = "lower the rate" if clipped else "lower the rate, or give it clip_norm=1.0"
         rate = rate_at(optimizer.learning_rate, program.global_step)
