@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +165,13 @@ def test_a_file_with_a_modeler_has_them_too(written):
     assert isinstance(stop, dovetail.hooks.StopAtStep)
     assert stop.last_step == 7
     assert getattr(count, "name", None) == "0.05"
+
+
+def test_keras_is_not_imported_to_tell_its_callbacks(written, monkeypatch):
+    monkeypatch.delitem(sys.modules, "keras", raising=False)
+    definition = dovetail.load(written("def callbacks():\n    return [Count('a')]\n"))
+    assert len(hooks_of(definition, definition.params)) == 1
+    assert "keras" not in sys.modules
 
 
 WATCH = """
