@@ -43,7 +43,7 @@ def batch(*shape: int, classes: int = 0) -> Tensor:
 
 VECTORS, SEQUENCES, WORDS = batch(4, 5), batch(4, 6, 5), batch(4, 6, classes=7)
 
-NETS: dict[str, tuple[Callable[[Tensor], Tensor], Tensor]] = {
+NETS: dict[str, tuple[Callable[[Tensor], Any], Tensor]] = {
     "dense": (lambda x: lay(kl.Dense, 8, activation="relu")(x), VECTORS),
     "batch norm": (lambda x: lay(kl.BatchNormalization)(lay(kl.Dense, 8)(x)), VECTORS),
     "layer norm": (lambda x: lay(kl.LayerNormalization)(lay(kl.Rescaling, 2.0)(x)), VECTORS),
@@ -276,13 +276,13 @@ def test_a_layer_that_evaluation_calls_first_is_refused() -> None:
 
 def test_weights_of_a_state_dict_are_those_that_keras_has() -> None:
     made = program(lambda x: lay(kl.Dense, 3)(x), example=(VECTORS, torch.zeros(4, 3)))
-    given = made.network.dense.given  # type: ignore[union-attr]
+    dense: Any = made.network.dense
     made.network.load_state_dict(
         {"dense.kernel": torch.ones(5, 3), "dense.bias": torch.zeros(3)}, assign=True
     )
     output = made.predict_step(VECTORS)["predictions"]["output"]
     torch.testing.assert_close(output, VECTORS.sum(1, keepdim=True).expand(4, 3))
-    assert torch.equal(given.kernel.value, torch.ones(5, 3))
+    assert torch.equal(dense.given.kernel.value, torch.ones(5, 3))
 
 
 def test_functional_call_replaces_weights_for_one_call() -> None:

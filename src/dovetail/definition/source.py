@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import importlib.util
 import itertools
 import os
@@ -73,7 +74,8 @@ def execute(path: Path) -> ModuleType:
     Raises:
       DefinitionError: the file raises; the message names its line.
     """
-    if any(name.split(".")[0] == "keras" for name in outline(path).imports):
+    outline(path)  # a file that does not parse is refused as such
+    if any(_imports_keras(file) for file in local_files(path)):
         _use_keras_on_torch(path)
     name = f"{path.stem.replace('.', '_')}__{next(_counter)}"
     spec = importlib.util.spec_from_file_location(name, path)
@@ -85,11 +87,14 @@ def execute(path: Path) -> ModuleType:
     sys.modules[name] = module  # dataclasses and torch.compile look their module up
     sys.path.insert(0, folder)
     try:
-        spec.loader.exec_module(module)
+        with _fresh_keras():
+            spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         del sys.modules[name]
         if isinstance(error, SystemExit):
             what = f"ended Python (sys.exit({error.code!r})); keep that under `if __name__ == ...`"
+        elif isinstance(error, ModuleNotFoundError) and error.name == "keras":
+            what = "needs Keras, which is not installed here: pip install 'dovetail[keras]'"
         else:
             what = f"raised {type(error).__name__}: {error}"
         raise DefinitionError(f"{path}{_line_of(error, path)}: running the file {what}") from error
@@ -174,6 +179,21 @@ def _forget_namesakes(folder: Path) -> None:
         here = folder / f"{name}.py"
         if here.is_file() and Path(file).name == here.name and Path(file).resolve() != here:
             del sys.modules[name]
+
+
+def _fresh_keras() -> contextlib.AbstractContextManager[None]:
+    if sys.modules.get("keras") is None:
+        return contextlib.nullcontext()
+    from dovetail.layers.keras_random import fresh_keras
+
+    return fresh_keras()
+
+
+def _imports_keras(path: Path) -> bool:
+    try:
+        return any(name.split(".")[0] == "keras" for name in outline(path).imports)
+    except DefinitionError:
+        return False  # a module that does not parse fails at its import
 
 
 def _use_keras_on_torch(path: Path) -> None:

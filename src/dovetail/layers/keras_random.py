@@ -78,7 +78,7 @@ def fresh_keras() -> Iterator[None]:
 
 
 def _global_state() -> Any:
-    if "keras" not in sys.modules:
+    if sys.modules.get("keras") is None:
         return None
     # The one place where Keras keeps both; it has no public name.
     return sys.modules.get("keras.src.backend.common.global_state")
