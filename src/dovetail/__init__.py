@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from dovetail.data.actions import SkipBatch as SkipBatch
     from dovetail.data.actions import action as action
     from dovetail.data.batch import Batch as Batch
+    from dovetail.data.batch_arrays import ArrayBatch as ArrayBatch
+    from dovetail.data.batch_images import ImagesBatch as ImagesBatch
     from dovetail.data.dataset import Dataset as Dataset
     from dovetail.data.files_index import FilesIndex as FilesIndex
     from dovetail.data.inbatch import inbatch_parallel as inbatch_parallel
@@ -63,6 +65,7 @@ if TYPE_CHECKING:
 
 # name -> the module that holds it; a value without an attribute part is the module itself.
 _HOMES = {
+    "ArrayBatch": "dovetail.data.batch_arrays",
     "Batch": "dovetail.data.batch",
     "BestExporter": "dovetail.run.exporters",
     "CSEstimatorSpec": "dovetail.definition.spec",
@@ -80,6 +83,7 @@ _HOMES = {
     "Hook": "dovetail.run.hooks",
     "HParams": "dovetail.definition.hparams",
     "ImageClassificationModelerConfig": "dovetail.tasks.image_classification",
+    "ImagesBatch": "dovetail.data.batch_images",
     "JointDataset": "dovetail.data.joint",
     "LatestExporter": "dovetail.run.exporters",
     "Modeler": "dovetail.definition.modeler",
