@@ -60,10 +60,12 @@ def found(
     name_of: Callable[[str], str] = torch_name,
     into: Callable[[Tensor], Tensor] = as_it_is,
     back: Callable[[Tensor], Tensor] = as_it_is,
+    parts: int = 1,
 ) -> Any:
     """Return what a program with these weights gives, before, in and after three steps.
 
-    `into` and `back` turn torch's tensors into the way's own layout, and back.
+    Each step cuts its 9 examples into `parts`. `into` and `back` turn torch's tensors into the
+    way's own layout, and back.
     """
     features, labels = batch_of(way)
     definition = way.resolved.definition if hasattr(way, "resolved") else way
@@ -81,7 +83,7 @@ def found(
 
     see()
     for _ in range(STEPS):
-        loss = program.train_step(features, labels)["loss"]
+        loss = program.train_step(features, labels, parts=parts)["loss"]
         named = program.network.named_parameters()
         results.append((loss, {name_of(name): back(p.grad) for name, p in named}))
         see()

@@ -156,6 +156,17 @@ def test_every_way_in_gives_the_bits_of_plain_torch(make: Any, normed: bool, tmp
     )
 
 
+@pytest.mark.parametrize("parts", [2, 5])
+@pytest.mark.parametrize("make", WAYS, ids=lambda make: make.__name__)
+def test_every_way_in_takes_a_batch_in_unequal_parts(make: Any, parts: int, tmp_path: Path):
+    net = stepping.plain_net(normed=False)
+    start = stepping.starting(net)
+    found = stepping.found(make(False, tmp_path), start, parts=parts)
+    torch.testing.assert_close(
+        found, stepping.expected(net), rtol=1e-6, atol=1e-6, check_stride=False
+    )
+
+
 @pytest.mark.parametrize("normed", [False, True], ids=["plain", "normed"])
 def test_what_is_compared_moves(normed: bool):
     results = stepping.expected(stepping.plain_net(normed))

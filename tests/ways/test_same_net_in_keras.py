@@ -64,21 +64,22 @@ def back_from_keras(value: Tensor) -> Tensor:
     return value.permute(3, 2, 0, 1) if value.dim() == 4 else value.mT if value.dim() > 1 else value
 
 
-def of_keras(path: Path, start: dict[str, Tensor]) -> Any:
-    return stepping.found(path, start, name_of_keras, into_keras, back_from_keras)
+def of_keras(path: Path, start: dict[str, Tensor], parts: int = 1) -> Any:
+    return stepping.found(path, start, name_of_keras, into_keras, back_from_keras, parts)
 
 
 def assert_near(found: Any, expected: Any) -> None:
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5, check_stride=False)
 
 
+@pytest.mark.parametrize("parts", [1, 2])
 @pytest.mark.parametrize("rest", [TORCH_S_REST, KERAS_REST], ids=["torch's loss", "all of Keras"])
-def test_a_keras_model_file_gives_what_plain_torch_does(rest: str, tmp_path: Path):
+def test_a_keras_model_file_gives_what_plain_torch_does(rest: str, parts: int, tmp_path: Path):
     net = stepping.plain_net(normed=False)
     start = stepping.starting(net)
     path = tmp_path / "keras_net.py"
     path.write_text(KERAS_FILE.format(norm="") + rest)
-    assert_near(of_keras(path, start), stepping.expected(net))
+    assert_near(of_keras(path, start, parts), stepping.expected(net))
 
 
 def test_keras_batch_normalization_trains_as_torch_s_does(tmp_path: Path):
