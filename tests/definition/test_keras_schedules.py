@@ -1,5 +1,7 @@
 """Keras' schedules, translated, against the rates that Keras gives."""
 
+from dataclasses import dataclass
+
 import keras
 import numpy as np
 import pytest
@@ -151,6 +153,19 @@ def test_a_schedule_of_the_users_own_is_asked_on_the_cpu():
         assert as_schedule(schedule)(3) == 0.1
     assert places == [("cpu", "cpu")]
     assert schedule.base is before
+
+
+def test_a_schedule_may_be_a_frozen_dataclass():
+    @dataclass(frozen=True)
+    class Halved(theirs.LearningRateSchedule):
+        inner: theirs.LearningRateSchedule
+
+        def __call__(self, step):
+            return self.inner(step) / 2
+
+    made = [as_schedule(Halved(theirs.InverseTimeDecay(0.5, 2, 1.0))) for _ in range(2)]
+    assert made[0] == made[1]
+    assert made[0](2) == 0.125
 
 
 def test_a_schedule_that_ours_refuses_is_refused_by_the_name_that_keras_has():

@@ -206,7 +206,7 @@ def _on_cpu(value: Any) -> Any:
         return value
     copied = copy.copy(value)
     for name, item in vars(value).items():
-        setattr(copied, name, _on_cpu(item))
+        object.__setattr__(copied, name, _on_cpu(item))  # it may be a frozen dataclass
     return copied
 
 
@@ -221,7 +221,7 @@ def _state(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return tuple(_state(item) for item in value)
     if isinstance(value, dict):
-        return tuple((key, _state(item)) for key, item in sorted(value.items()))
+        return tuple((key, _state(item)) for key, item in sorted(value.items(), key=repr))
     if _is_schedule(value):
         kind = type(value)
         return (kind.__qualname__, comparable(kind.__call__), _state(vars(value)))
