@@ -28,6 +28,7 @@ def copied(layer: Any, memo: dict[int, Any] | None = None) -> Any:
     """
     from keras.src.ops.operation import Operation
     from keras.src.saving.keras_saveable import KerasSaveable
+    from keras.src.utils.backend_utils import DynamicBackend
     from keras.src.utils.tracking import DotNotTrackScope
 
     memo = {} if memo is None else memo
@@ -46,7 +47,7 @@ def copied(layer: Any, memo: dict[int, Any] | None = None) -> Any:
                 for name, value in vars(operation).items():
                     if name in _OWN:
                         continue
-                    _share(value, memo, KerasSaveable, Operation)
+                    _share(value, memo, (KerasSaveable, DynamicBackend), Operation)
                     vars(shell)[name] = copy.deepcopy(value, memo)
     except Exception as error:
         raise DefinitionError(
@@ -83,9 +84,9 @@ def _reachable(layer: Any, kind: type) -> list[Any]:
     return list(found.values())
 
 
-def _share(value: Any, memo: dict[int, Any], saveable: type, operation: type) -> None:
-    """Let the copy use the same optimizers, metrics and signatures, which no program uses."""
+def _share(value: Any, memo: dict[int, Any], kinds: tuple[type, ...], operation: type) -> None:
+    """Let the copy use the same optimizers, metrics and the like, which no program uses."""
     for item in value if isinstance(value, (list, tuple)) else (value,):
-        kept = isinstance(item, saveable) and not isinstance(item, operation)
+        kept = isinstance(item, kinds) and not isinstance(item, operation)
         if kept or isinstance(item, inspect.Signature):
             memo.setdefault(id(item), item)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import re
 import sys
 from typing import Any
 
@@ -43,6 +44,7 @@ class KerasLayer(KerasGroup):
         self._bound: list[Bound] = []
         self._parts: tuple[Any, ...] = ()
         self._penalised: tuple[Any, ...] = ()
+        self._finalised: tuple[Any, ...] = ()
         self._take()
 
     @property
@@ -75,13 +77,15 @@ class KerasLayer(KerasGroup):
         return self._call(*args, **kwargs)
 
     def _call(self, *args: Any, **kwargs: Any) -> Any:
-        if self._open:
-            self._complete(args, kwargs)
-        point(self._bound)
-        if self.training or not self._functional:
-            # Without it a functional model honours what its calls pin, and is in inference.
-            kwargs.setdefault("training", self.training)
         try:
+            if self._open:
+                self._complete(args, kwargs)
+            point(self._bound)
+            if self._finalised:
+                self._finalise()
+            if self.training or not self._functional:
+                # Without it a functional model honours what its calls pin, and is in inference.
+                kwargs.setdefault("training", self.training)
             with self._on_device(args):
                 output = self._trained(args, kwargs) if self.training else self._kept(args, kwargs)
         except (ValueError, TypeError) as error:
@@ -89,7 +93,7 @@ class KerasLayer(KerasGroup):
                 raise
             raise DefinitionError(
                 f"{describe_keras(self.given)} can't be called with "
-                f"{_shapes(args, kwargs)}: {error}"
+                f"{_shapes(args, kwargs)}: {_BOLD.sub('', str(error))}"
             ) from error
         if self._open and in_call():
             self._take()
@@ -173,6 +177,24 @@ class KerasLayer(KerasGroup):
         take_generators(self.given)
         self._parts = tuple(self.given._flatten_layers())
         self._penalised = tuple(v for v, *_ in self._bound if v.regularizer is not None)
+        # keras.layers.Normalization computes with copies of its variables.
+        self._finalised = tuple(
+            part
+            for part in self._parts
+            if hasattr(part, "finalize_state") and hasattr(part, "adapt_mean")
+        )
+        self._seen: list[Any] = [None] * len(self._finalised)
+
+    def _finalise(self) -> None:
+        """Let normalization by given statistics read them again where they were replaced."""
+        if torch.compiler.is_compiling():
+            return
+        for position, part in enumerate(self._finalised):
+            mean = part.adapt_mean._value
+            now = (id(mean), mean._version)
+            if self._seen[position] != now:
+                self._seen[position] = now
+                part.finalize_state()
 
     def _on_device(self, args: tuple[Any, ...]) -> contextlib.AbstractContextManager[Any]:
         """Return the context in which Keras makes tensors where the layer's variables are."""
@@ -189,7 +211,8 @@ class KerasLayer(KerasGroup):
         return sys.modules["keras"].device(str(device))
 
 
-_REMADE = frozenset({"_hidden", "_known", "_parts", "_penalised"})
+_BOLD = re.compile(r"\x1b\[\d+m")
+_REMADE = frozenset({"_hidden", "_known", "_parts", "_penalised", "_finalised", "_seen"})
 
 
 def _shapes(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
