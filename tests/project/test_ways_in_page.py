@@ -13,10 +13,10 @@ import pytest
 import dovetail
 from dovetail.cli.main import main
 from dovetail.data.order import batch_indices
-from dovetail.run import params_folder
+from dovetail.run import checkpoint, params_folder
 
 PAGE = (Path(__file__).parents[2] / "docs" / "ways_in.md").read_text(encoding="utf-8")
-DATA, *FILES = re.findall(r"^```python\n(.*?)^```", PAGE, re.M | re.S)
+DATA, *FILES, MOVED = re.findall(r"^```python\n(.*?)^```", PAGE, re.M | re.S)
 PREPARE, RUN, RUN_PARAMS = re.findall(r"^```bash\n(.*?)^```", PAGE, re.M | re.S)
 (PARAMS,) = re.findall(r"^```yaml\n(.*?)^```", PAGE, re.M | re.S)
 NAMES = re.findall(r"^`(\w+\.py)`", PAGE, re.M)
@@ -81,3 +81,9 @@ def test_every_way_gives_the_same_loss(folder: Path):
         assert values["accuracy"] == pytest.approx(expected["accuracy"]), name
     torch_ones = [values["loss"] for name, values in measured.items() if name != "as_keras.py"]
     assert len(set(torch_ones)) == 1
+    exec(MOVED, {})
+    began = checkpoint.load(checkpoint.listed("moved")[0]).model
+    trained = dovetail.Estimator("as_model_file.py", "as_model_file.py.run")
+    for name in ("weight", "bias"):
+        value = trained.get_variable_value(f"model.{name}")
+        assert np.array_equal(began[f"fully_connected.{name}"], value)
