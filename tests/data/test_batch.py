@@ -8,7 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dovetail.data.batch import Batch, NotLoadedError
+from dovetail.data.batch import Batch
+from dovetail.data.components import NotLoadedError
 from dovetail.data.dataset import Dataset
 from dovetail.data.inbatch import ItemsError
 from dovetail.errors import DataError, DefinitionError

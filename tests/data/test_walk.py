@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from dovetail.data.index import DatasetIndex
 from dovetail.data.order import permuted
-from dovetail.data.walk import Position, Puller, Walk
+from dovetail.data.puller import Puller
+from dovetail.data.selection import Position
+from dovetail.data.walk import Walk
 from dovetail.errors import DataError
 
 SHUFFLES = st.sampled_from(

@@ -2,35 +2,27 @@
 
 from __future__ import annotations
 
-import keyword
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self, overload
 
 import numpy as np
 
-from dovetail.data import batch_io, example_random
-from dovetail.data.actions import action
-from dovetail.data.batch_merge import merged_column, merged_selection
-from dovetail.data.inbatch import assembled, each
-from dovetail.data.index import DatasetIndex, ids_array
+from dovetail.data.base_actions import BaseActions
+from dovetail.data.batch_merge import merged, part_of
+from dovetail.data.batch_seeds import SeededItems
+from dovetail.data.components import NotLoadedError, check_components
+from dovetail.data.ids import ids_array
+from dovetail.data.index import DatasetIndex
 from dovetail.data.item import Item
-from dovetail.data.item_seeds import item_keys
-from dovetail.data.preloaded import as_source, taken
-from dovetail.data.walk import Selection
-from dovetail.errors import DataError, DefinitionError, nearest
+from dovetail.data.preloaded import as_source
+from dovetail.data.selection import Selection
+from dovetail.errors import DataError, nearest
 
 if TYPE_CHECKING:
     from dovetail.data.dataset import Dataset
 
-Self = TypeVar("Self", bound="Batch")
 
-
-class NotLoadedError(DataError, AttributeError):
-    """A component was asked for before any data was loaded or assigned for it."""
-
-
-class Batch:
+class Batch(BaseActions, SeededItems):
     """Some items of a data set.
 
     Subclasses name their `components`, such as `components = "images", "labels"`, and add
@@ -63,7 +55,6 @@ class Batch:
     components: Sequence[str] | None = None
     dataset: Dataset | None = None
     pipeline: Any = None
-    selection: Selection
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -84,8 +75,6 @@ class Batch:
         self.dataset = dataset
         self.pipeline = pipeline
         self._whole: Any = None  # the data of a batch without components
-        self._draws = 0
-        self._seeds: np.ndarray | None = None
         if preloaded is not None:
             what = type(self).__name__
             source = as_source(preloaded, len(self.selection), self.components, what)
@@ -123,43 +112,6 @@ class Batch:
     def seed(self) -> int:
         """The seed of the run."""
         return self.selection.seed
-
-    @property
-    def seeds(self) -> np.ndarray:
-        """Each item's own seed, int64 [n], a function of (seed, epoch, id); not to be changed."""
-        if self._seeds is None:
-            keys = item_keys(self.indices)
-            self._seeds = example_random.example_seeds(self.seed, self.epochs, keys)
-            self._seeds.flags.writeable = False
-        return self._seeds
-
-    def next_draw(self) -> int:
-        """Count a use of random numbers, so that the next one gets others from the same seeds."""
-        self._draws += 1
-        self.__dict__.pop("_draws_of_item", None)
-        return self._draws
-
-    def uniform(self, low: float = 0.0, high: float = 1.0, shape: Sequence[int] = ()) -> np.ndarray:
-        """Draw numbers for each item, float32 [n, *shape]; anew at each call. See `Rows`."""
-        draw = example_random.STREAM + self.next_draw()
-        return example_random.uniform(self.seeds, low, high, shape, draw=draw)
-
-    def integers(self, low: int, high: int, shape: Sequence[int] = ()) -> np.ndarray:
-        """Draw whole numbers from `low` to `high - 1`, int64 [n, *shape]; anew at each call."""
-        draw = example_random.STREAM + self.next_draw()
-        return example_random.integers(self.seeds, low, high, shape, draw=draw)
-
-    def random(self, position: int) -> np.random.Generator:
-        """Make a NumPy generator for the item at a position; each call gives another one.
-
-        What it gives depends on (seed, epoch, id), on how many uses of random numbers came before
-        on the batch, and how many of this item's since; not on threads or other items.
-        """
-        at = range(len(self))[position]
-        counts: dict[int, int] = self.__dict__.setdefault("_draws_of_item", {})
-        draw = counts.get(at, 0)
-        counts[at] = draw + 1
-        return example_random.generator(int(self.seeds[at]), (self._draws << 32) + draw)
 
     @property
     def data(self) -> Any:
@@ -208,7 +160,11 @@ class Batch:
             )
         return values
 
-    def add_components(self: Self, names: str | Sequence[str], data: Any = None) -> Self:
+    def set_component(self, name: str, values: Any) -> None:
+        """Assign a component by its name, which it must have."""
+        self.__dict__[self._require(name)] = values
+
+    def add_components(self, names: str | Sequence[str], data: Any = None) -> Self:
         """Give this batch components that its class has not.
 
         Args:
@@ -247,7 +203,7 @@ class Batch:
         return one if component is None else one[component]
 
     @overload
-    def __getitem__(self, key: slice | list[int] | np.ndarray) -> Batch: ...
+    def __getitem__(self, key: slice | list[int] | np.ndarray) -> Self: ...
     @overload
     def __getitem__(self, key: int | str) -> Item: ...
 
@@ -279,31 +235,21 @@ class Batch:
         value = self.__dict__[name] = self._source.take(name, self._numbers)
         return value
 
-    def subset(self: Self, positions: Any) -> Self:
+    def subset(self, positions: Any) -> Self:
         """Make a batch of some of the items, with copies of what they have loaded.
 
         Args:
           positions: int [n], in this batch.
         """
-        made = type(self).__new__(type(self))
-        made.__dict__.update(self.__dict__)
-        made.selection, made._numbers = self.selection.at(positions), self._numbers[positions]
-        made._seeds = None
-        made.__dict__.pop("_draws_of_item", None)
-        if self._whole is not None:
-            made._whole = taken(self.column(), positions)
-        for name in self.components or ():
-            if name in self.__dict__:
-                made.__dict__[name] = taken(self.column(name), positions)
-        return made
+        return part_of(self, positions)
 
-    def split(self: Self, batch_size: int) -> list[Self]:
+    def split(self, batch_size: int) -> list[Self]:
         """Divide the batch into batches of a size; the last may be short."""
         starts = range(0, len(self), batch_size)
         return [self.subset(np.arange(at, min(at + batch_size, len(self)))) for at in starts]
 
     @classmethod
-    def merge(cls: type[Self], batches: Sequence[Self]) -> Self:
+    def merge(cls, batches: Sequence[Self]) -> Self:
         """Join batches of one class into one; what none has loaded stays to be loaded.
 
         Args:
@@ -315,124 +261,7 @@ class Batch:
         if not batches or {type(one) for one in batches} != {cls}:
             kinds = ", ".join(sorted({type(one).__name__ for one in batches})) or "none"
             raise DataError(f"{cls.__name__}.merge joins batches of that class; got {kinds}.")
-        first = batches[0]
-        made = cls.__new__(cls)
-        made.__dict__.update(first.__dict__)
-        made.selection = merged_selection([one.selection for one in batches])
-        made._numbers = np.concatenate([one._numbers for one in batches])
-        made._seeds, made._draws = None, max(one._draws for one in batches)
-        made.__dict__.pop("_draws_of_item", None)
-        made.components = first.components
-        alike = all(one._source is first._source for one in batches)
-        for name in first.components or ():
-            loaded = any(name in one.__dict__ for one in batches)
-            if loaded or (not alike and any(one.has(name) for one in batches)):
-                made.__dict__[name] = merged_column([one.column(name) for one in batches])
-        if not first.components and (any(one._whole is not None for one in batches) or not alike):
-            made._whole = merged_column([one.column() for one in batches])
-        if not alike:
-            made._source = None
-        for name in ("dataset", "pipeline"):
-            if any(getattr(one, name) is not getattr(first, name) for one in batches):
-                setattr(made, name, None)
-        return made
-
-    @action
-    def load(
-        self: Self,
-        src: Any = None,
-        fmt: str | None = None,
-        components: str | Sequence[str] | None = None,
-        *,
-        id_column: str | None = "id",
-        channels: int = 3,
-        size: tuple[int, int] | None = None,
-    ) -> Self:
-        """Fill components of the batch.
-
-        Args:
-          src: what from. None: what the data set has preloaded, or, of a `FilesIndex`, the files.
-            Data of the whole data set, as for `Dataset(preloaded=...)`. The path of one file
-            (npy, npz, csv, parquet, arrow) with a row for each item of the data set. A folder
-            with a file for each item (an image, npy or npz), called by its id, with an ending or
-            without. A function from an id to the path of its file.
-          fmt: of the files; "image" for any image. None: by their endings.
-          components: which to fill; None: all that are there. Where a file holds one value, the
-            one component that it is.
-          id_column: the column by which a file's rows are found; if it has none of that name, or
-            for None, its rows are in the order of the data set.
-          channels, size: of images; see `decode_images`. Images of several sizes become a list.
-
-        Raises:
-          DataError: if something does not fit or can't be read; nothing is taken by pickle.
-          ItemsError: naming the items whose own files failed.
-        """
-        batch_io.load(self, src, fmt, components, id_column=id_column, channels=channels, size=size)
-        return self
-
-    @action
-    def dump(
-        self: Self,
-        dst: str | Path | Callable[[Any], str | Path],
-        fmt: str | None = None,
-        components: str | Sequence[str] | None = None,
-        *,
-        id_column: str | None = "id",
-        overwrite: bool = False,
-    ) -> Self:
-        """Write components to files, each of which appears whole or not at all.
-
-        Args:
-          dst: a folder, for a file for each item, of its id (such a file is written anew); or a
-            path that ends in npy, npz, csv, parquet or arrow, for one file of the batch; or a
-            function of the batch that gives either.
-          fmt: npz (unless said), npy, image or an ending of images; of one file, by its ending.
-          components: which; None: all that there are.
-          id_column: the column, of one file, that gets the ids; None: none.
-          overwrite: whether one file of the batch may take the place of another.
-
-        Raises:
-          DataError: if the format can't hold the values, or the file is there.
-          ItemsError: naming the items that could not be written.
-        """
-        batch_io.dump(self, dst, fmt, components, id_column=id_column, overwrite=overwrite)
-        return self
-
-    @action
-    def apply(
-        self: Self,
-        fn: Callable[..., Any],
-        *args: Any,
-        component: str | None = None,
-        to: str | None = None,
-        whole: bool = False,
-        target: str = "for",
-        **kwargs: Any,
-    ) -> Self:
-        """Replace each item's value by what a function makes of it.
-
-        Args:
-          fn: called as `fn(value, *args, **kwargs)` for each item; or once, see `whole`.
-          component: what is given to it; None: the nameless whole.
-          to: the component that gets the results; None: the same.
-          whole: give it the whole component, [n, ...], at once.
-          target: how the items are gone through; see `inbatch_parallel`.
-
-        Raises:
-          ItemsError: naming the items for which it failed.
-        """
-        values = self.column(component)
-        if whole:
-            made = fn(values, *args, **kwargs)
-        else:
-            calls = [((value, *args), kwargs) for value in values]
-            made = assembled(each(fn, calls, self.indices, target))
-        name = to or component
-        if name is None:
-            self._whole = made
-        else:
-            setattr(self, self._require(name), made)
-        return self
+        return merged(batches)
 
     def get_model_by_name(self, name: str) -> Any:
         """Give a model of the pipeline that is at work on this batch, by its exact name."""
@@ -450,7 +279,7 @@ class Batch:
             state["_source"] = None
         return state
 
-    def bare(self: Self) -> Self:
+    def bare(self) -> Self:
         """Give a batch of the same items that knows ids and seeds, and has no data at all."""
         made = type(self).__new__(type(self))
         made.__dict__.update(
@@ -484,26 +313,3 @@ def selected(indices: Any) -> Selection:
     ids = DatasetIndex(indices).indices if isinstance(indices, DatasetIndex) else ids_array(indices)
     count = len(ids)
     return Selection(ids, np.arange(count), np.zeros(count, np.int64))
-
-
-def check_components(batch_class: type[Batch], names: Sequence[str]) -> None:
-    """Refuse names that can't be components of a batch class.
-
-    Raises:
-      DefinitionError: if a name is no identifier, comes twice, or means something else already.
-    """
-    what = batch_class.__name__
-    for at, name in enumerate(names):
-        if not isinstance(name, str) or not name.isidentifier() or keyword.iskeyword(name):
-            raise DefinitionError(
-                f"Components of {what} are attributes of a batch, so each is a Python name; got "
-                f"{name!r}."
-            )
-        if name in names[:at]:
-            raise DefinitionError(f"{what} names its component '{name}' twice.")
-        if name.startswith("_") or name == "selection" or hasattr(batch_class, name):
-            raise DefinitionError(
-                f"'{name}' can't be a component of {what}: a batch has an attribute of that name "
-                "already. Call it otherwise; of records, name the components that you need "
-                "in a batch class of your own."
-            )

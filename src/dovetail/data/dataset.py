@@ -7,12 +7,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
-from dovetail.data.batch import Batch, check_components
+from dovetail.data.batch import Batch
+from dovetail.data.components import check_components
 from dovetail.data.index import DatasetIndex
 from dovetail.data.index_splits import Split
 from dovetail.data.preloaded import ComponentSource, Part, RecordColumns, as_source
+from dovetail.data.puller import Puller
 from dovetail.data.records import Records
-from dovetail.data.walk import Epochs, Position, Puller, Selection, Shuffle, Walk
+from dovetail.data.selection import Position, Selection
+from dovetail.data.walk import Epochs, Shuffle, Walk
 from dovetail.errors import DataError, DefinitionError
 
 Self = TypeVar("Self", bound="Dataset")

@@ -7,8 +7,11 @@ from typing import Any, TypeVar, overload
 
 import numpy as np
 
+from dovetail.data.ids import ids_array, unique_ids
 from dovetail.data.index_splits import Split, folded, parted
-from dovetail.data.walk import Epochs, Position, Puller, Selection, Shuffle, Walk
+from dovetail.data.puller import Puller
+from dovetail.data.selection import Position, Selection
+from dovetail.data.walk import Epochs, Shuffle, Walk
 from dovetail.errors import DataError, nearest
 
 Given = Any  # a length, ids, a callable that gives either, or an index
@@ -49,7 +52,7 @@ class DatasetIndex:
         if isinstance(index, int | np.integer) and not isinstance(index, bool):
             self._length = int(index)
         else:
-            self._ids = _checked(index)
+            self._ids = unique_ids(index)
             self._length = len(self._ids)
         if self._length < 1:
             raise DataError(
@@ -310,48 +313,3 @@ class DatasetIndex:
             ids = self.indices.tolist() if isinstance(one, str) else []
             raise DataError(f"{self!r} has no item {one!r}.{nearest(str(one), ids)}")
         return found
-
-
-def _checked(index: Any) -> np.ndarray:
-    ids = ids_array(index)
-    seen: dict[Any, int] = {}
-    values = ids.tolist()
-    if ids.dtype.kind in "iuU" and len(set(values)) == len(values):
-        ids.flags.writeable = False
-        return ids
-    for at, one in enumerate(values):
-        try:
-            first = seen.setdefault(one, at)
-        except TypeError:
-            raise DataError(f"Ids are hashable values; item {at} is {one!r}.") from None
-        if first != at:
-            raise DataError(
-                f"Ids of an index are unique; {one!r} comes at positions {first} and {at}."
-            )
-    ids.flags.writeable = False
-    return ids
-
-
-def ids_array(index: Any) -> np.ndarray:
-    """An array [n] of ids, a copy. Text and numbers together stay what they are."""
-    if isinstance(index, str | bytes | set | frozenset | dict | bool) or not hasattr(
-        index, "__iter__"
-    ):
-        raise DataError(
-            "An index is made from a length, a list or array of ids, or a function that gives "
-            f"either; got {type(index).__name__} {index!r}."
-        )
-    if isinstance(index, np.ndarray):
-        ids = index.copy()
-    else:
-        values = list(index)
-        kinds = {isinstance(one, str) for one in values}
-        plain = all(isinstance(one, int | np.integer | str) for one in values)
-        if plain and len(kinds) == 1 and not any(isinstance(one, bool) for one in values):
-            ids = np.array(values)
-        else:
-            ids = np.empty(len(values), object)
-            ids[:] = values
-    if ids.ndim != 1:
-        raise DataError(f"Ids are an array of one dimension; got shape {list(ids.shape)}.")
-    return ids

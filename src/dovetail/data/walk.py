@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from types import EllipsisType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from dovetail.data.order import permuted
+from dovetail.data.selection import Position, Selection
 from dovetail.errors import DataError
 
 Shuffle = bool | int | np.random.Generator | np.random.RandomState | Callable[[np.ndarray], Any]
@@ -26,59 +26,6 @@ class Indexed(Protocol):
     def ids_at(self, numbers: np.ndarray) -> np.ndarray:
         """Give the ids at some positions."""
         ...
-
-
-class Position(NamedTuple):
-    """Where a walk stands: how many epochs and, of the next one, how many items are behind it.
-
-    Attributes:
-      epoch: from 0 on.
-      position: within the epoch, 0 to length - 1.
-      iteration: how many batches came before.
-    """
-
-    epoch: int = 0
-    position: int = 0
-    iteration: int = 0
-
-
-@dataclass(frozen=True, eq=False)
-class Selection:
-    """The items of one batch, and where in the walk they come.
-
-    Attributes:
-      ids: [n].
-      numbers: int64 [n], the positions of the items in their index.
-      epochs: int64 [n], in which epoch each comes: a batch may cross from one to the next.
-      seed: of the run, for the random numbers of each item.
-      iteration: which batch it is, from 0 on.
-      after: the position once this batch is done; None for items that no walk gave.
-    """
-
-    ids: np.ndarray
-    numbers: np.ndarray
-    epochs: np.ndarray
-    seed: int = 0
-    iteration: int = 0
-    after: Position | None = None
-
-    def __len__(self) -> int:
-        return len(self.numbers)
-
-    def at(self, positions: Any) -> Selection:
-        """Give some of the items, by their positions in the batch."""
-        return Selection(
-            self.ids[positions],
-            self.numbers[positions],
-            self.epochs[positions],
-            self.seed,
-            self.iteration,
-            self.after,
-        )
-
-    def moved(self, ids: np.ndarray, numbers: np.ndarray) -> Selection:
-        """Give the selection of other items, [n], at the same places in the walk."""
-        return Selection(ids, numbers, self.epochs, self.seed, self.iteration, self.after)
 
 
 class Walk(Iterator[Selection]):
@@ -129,7 +76,7 @@ class Walk(Iterator[Selection]):
             if value is not None and (not _is_whole(value) or value < 0):
                 raise DataError(f"{what} is a whole number, 0 or more, or None; got {value!r}.")
         self.index = index
-        self.batch_size = _checked_size(batch_size, len(index), drop_last)
+        self.batch_size = checked_size(batch_size, len(index), drop_last)
         self.n_epochs = None if n_epochs is None else int(n_epochs)
         self.n_iters = n_iters
         self.drop_last = drop_last
@@ -168,7 +115,7 @@ class Walk(Iterator[Selection]):
         epoch, position, iteration = self._at
         length = self._length
         if self.drop_last and position + batch_size > length:
-            _checked_size(batch_size, length, self.drop_last)
+            checked_size(batch_size, length, self.drop_last)
             epoch, position = epoch + 1, 0
         if self.n_iters is not None and iteration >= self.n_iters:
             raise StopIteration
@@ -256,44 +203,6 @@ class Walk(Iterator[Selection]):
         return self._of_function[1]
 
 
-class Puller:
-    """One walk at a time over an index, for `next_batch`: begun at the first call, gone on later.
-
-    >>> from dovetail.data.index import DatasetIndex
-    >>> puller = Puller(DatasetIndex(3))
-    >>> puller.take(2).ids.tolist(), puller.take(2).ids.tolist()
-    ([0, 1], [2, 0])
-    """
-
-    def __init__(self, index: Indexed) -> None:
-        self._index = index
-        self._walk: Walk | None = None
-        self._given: dict[str, Any] = {}
-
-    def take(self, batch_size: int, **options: Any) -> Selection:
-        """Give the next batch; options are a `Walk`'s, the same at each call until `reset`."""
-        options = {"n_epochs": None, **options}
-        if self._walk is None:
-            self._walk = Walk(self._index, batch_size, **options)
-            self._given = options
-        elif options != self._given:
-            names = sorted(set(options) | set(self._given))
-            changed = [name for name in names if options.get(name) != self._given.get(name)]
-            raise DataError(
-                f"next_batch was begun with another {', '.join(changed)}. Call reset() to begin "
-                "anew."
-            )
-        _checked_size(batch_size, len(self._index), self._walk.drop_last)
-        try:
-            return self._walk.take(batch_size)
-        except StopIteration:
-            raise StopIteration("All epochs are done. Call reset() to begin anew.") from None
-
-    def reset(self) -> None:
-        """Forget where it stood: the next batch is the first again."""
-        self._walk = None
-
-
 def _order_seed(shuffle: Shuffle, seed: int) -> int | None:
     if isinstance(shuffle, bool | np.bool_):
         return seed if shuffle else None
@@ -311,7 +220,8 @@ def _order_seed(shuffle: Shuffle, seed: int) -> int | None:
     )
 
 
-def _checked_size(batch_size: int, length: int, drop_last: bool) -> int:
+def checked_size(batch_size: int, length: int, drop_last: bool) -> int:
+    """Refuse a batch size that makes no sense for so many items."""
     if not _is_whole(batch_size) or batch_size < 1:
         raise DataError(f"batch_size is a whole number, 1 or more; got {batch_size!r}.")
     if drop_last and batch_size > length:
