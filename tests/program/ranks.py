@@ -96,7 +96,7 @@ def uneven(rank):
     results["dropout"] = masks(uneven, rank)
     results["branches"] = branches(uneven, rank)
     results["fp16"] = overflow(uneven, rank)
-    results["refused"] = refused(rank)
+    results["refused"] = [refused(unlike(rank)), refused(sparse)]
     return results
 
 
@@ -130,15 +130,23 @@ def overflow(uneven, rank):
     return outputs, program.state()
 
 
-def refused(rank):
-    """What the first step says if the workers' models differ."""
-
+def unlike(rank):
     def model_fn(features, labels, mode):
-        loss = layers.fully_connected(features, 1 + rank, scope="out").mean()
+        loss = layers.fully_connected(features.float(), 1 + rank, scope="out").mean()
         return dovetail.EstimatorSpec(mode, None, loss, optimizers.SGD(0.1).minimize(loss))
 
+    return model_fn
+
+
+def sparse(features, labels, mode):
+    loss = layers.layer(nn.Embedding, 4, 2, sparse=True, name="words")(features).mean()
+    return dovetail.EstimatorSpec(mode, None, loss, optimizers.SGD(0.1).minimize(loss))
+
+
+def refused(model_fn):
+    """What the first step says of a model that workers can't train together."""
     try:
-        dovetail.build(model_fn, device="cpu").train_step(torch.ones(2, 3))
+        dovetail.build(model_fn, device="cpu").train_step(torch.ones(2, 3, dtype=torch.int64))
     except dovetail.errors.DefinitionError as error:
         return str(error)
     return ""

@@ -104,9 +104,15 @@ def test_a_worker_s_death_leaves_the_others_as_they_were(tmp_path: Path):
 
 
 def test_workers_whose_models_differ_are_refused(two: Any):
-    said = [worker["refused"] for worker in two]
-    assert "Worker 1 does not train what worker 0 does: 'out.bias' is [2] torch.float32" in said[0]
-    assert "Worker 0 does not train what worker 1 does" in said[1]
+    (first, _), (second, _) = (worker["refused"] for worker in two)
+    assert "Worker 1 does not train what worker 0 does: 'out.bias' is [2] torch.float32" in first
+    assert "Worker 0 does not train what worker 1 does" in second
+
+
+def test_sparse_gradients_are_refused_with_the_cure(two: Any):
+    for _, said in (worker["refused"] for worker in two):
+        assert said.startswith("'words.weight' has a sparse gradient")
+        assert "sparse=False" in said
 
 
 def test_one_process_never_asks_for_a_group(monkeypatch: pytest.MonkeyPatch):
