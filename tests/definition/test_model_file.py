@@ -331,7 +331,7 @@ def test_two_definitions_in_one_file_are_refused(write):
         ("def loss(output, labels)", "def loss(a, b, c)", "wants an argument 'c'"),
         ("def optimizer(lr=0.1)", "def optimizer(lr)", "wants an argument 'lr'"),
         ("def loss(output, labels)", "loss = 3\ndef _l(output, labels)", "loss must be a function"),
-        ("model = Net()", "model = 3", "model must be a function; it is a int"),
+        ("model = Net()", "model = 3", "model is a int. Define `model`: a torch or Keras model"),
         (
             "def eval_metrics_fn(predictions, labels)",
             "def eval_metrics_fn(predictions, labels, extra)",
@@ -460,3 +460,110 @@ def test_two_ways_to_read_files_are_refused(write):
     path = write(text)
     message = refusal(path)
     assert message.startswith(f"{path}:{line_of(text, 'def custom')}: the file has prepare_data_")
+
+
+# What a file may say otherwise, and mistakes with a cure
+
+
+def test_a_function_that_returns_an_imported_module_leaves_it_as_it_is(write, monkeypatch):
+    library = types.ModuleType("netlib_of_test")
+    library.net = nn.Linear(3, 1)
+    monkeypatch.setitem(sys.modules, "netlib_of_test", library)
+    before = library.net.weight.detach().clone()
+    text = changed(
+        "model = Net()", "def model():\n    import netlib_of_test\n    return netlib_of_test.net"
+    )
+    path = write(text)
+    dovetail.build(path, device="cpu").train_step(X, Y)
+    assert torch.equal(library.net.weight, before)
+    second = dovetail.build(path, example=(X, Y), device="cpu")
+    assert torch.equal(second.state()["model.weight"], before)
+
+
+def test_forward_is_told_whether_it_trains(write):
+    path = write(
+        changed(
+            "def forward(self, image):\n        return self.linear(image)",
+            "def forward(self, image, training=False):\n"
+            "        return self.linear(image) * (0.0 if training else 1.0)",
+        )
+    )
+    program = dovetail.build(path, example=(X, Y), device="cpu")
+    assert float(program.train_step(X, Y + 2)["loss"]) == 4.0
+    assert float(program.eval_step(X, Y + 2)["loss"]) != 4.0
+
+
+def test_a_schema_may_be_a_list(write):
+    text = GOOD + '\ndata_schema = [{"name": "image", "shape": [3], "dtype": "float32"}]\n'
+    schema = dovetail.load(write(text)).schema
+    assert schema is not None
+    assert schema.to_list() == [{"name": "image", "shape": [3], "dtype": "float32"}]
+
+
+def test_a_named_tuple_gives_its_names_to_predictions(write):
+    text = changed(
+        "return self.linear(image)",
+        "y = self.linear(image)\n        return Output(y, -y)",
+    ).replace(
+        "import dovetail\n",
+        "import dovetail\nfrom collections import namedtuple\nOutput = namedtuple('Output', 'y less')\n",
+        1,
+    )
+    text = text.replace("output - labels", "output.y - labels").replace(
+        "predictions - labels", "predictions.y - labels"
+    )
+    predicted = dovetail.build(write(text), example=X, device="cpu").predict_step(X)
+    assert list(predicted["predictions"]) == ["y", "less"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (
+            "def optimizer(lr=0.1):\n    return dovetail.optimizers.SGD(lr)",
+            "optimizer = dovetail.optimizers.SGD(0.1)",
+            "optimizer is a SGD. Define `optimizer()`: it returns dovetail.optimizers.SGD(0.1)",
+        ),
+        ("model = Net()", "model = 'resnet'", "model is a str. Define `model`: a torch or Keras"),
+    ],
+)
+def test_a_part_that_is_no_function_is_refused_with_what_to_write(write, old, new, said):
+    assert said in refusal(write(changed(old, new)))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (
+            "def optimizer(lr=0.1):\n    return dovetail.optimizers.SGD(lr)",
+            "def optimizer(params):\n    return torch.optim.SGD(params, lr=0.1)",
+            "are the hyperparameters, not the model's parameters. Return dovetail.optimizers.SGD",
+        ),
+        ("model = Net()", "def model():\n    return Net", "returned the class Net; it must return"),
+        (
+            "return self.linear(image)",
+            "return {'y': self.linear(image), 'n': 3}",
+            "model returned a dict whose 'n' is a int; it must return a tensor",
+        ),
+        ("return self.linear(image)", "return {}", "model returned an empty dict"),
+    ],
+)
+def test_what_a_part_returns_is_refused_with_what_to_write(write, old, new, said):
+    with pytest.raises(DefinitionError) as caught:
+        dovetail.build(write(changed(old, new)), example=(X, Y), device="cpu")
+    assert said in str(caught.value)
+
+
+def test_a_preprocess_without_a_return_is_named(write):
+    path = write(GOOD + "\ndef preprocess(features):\n    features['image'] * 2\n")
+    with pytest.raises(DefinitionError, match=r"preprocess \(.*returned nothing.*`return` missing"):
+        dovetail.build(path, example=(X, Y), device="cpu")
+
+
+def test_process_may_leave_the_worker_out(write):
+    path = write(GOOD + "\ndef process(predictions):\n    return predictions\n")
+    assert dovetail.load(path).process is not None
+
+
+def test_a_relative_import_is_refused_with_what_to_write(write):
+    assert "write `import name`, without the dot" in refusal(write("from . import net\n" + GOOD))

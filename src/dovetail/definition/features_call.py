@@ -18,7 +18,8 @@ class FeaturesCall:
     """Passes features to a module by matching names.
 
     A dict of one entry goes as its tensor where the module takes one argument; a module that takes
-    one dict (several features and one argument, or one that is annotated so) gets the dict.
+    one dict (several features and one argument, or one that is annotated so) gets the dict. An
+    argument `training` is given whether the mode is TRAIN.
 
     Args:
       module: what is called.
@@ -33,6 +34,8 @@ class FeaturesCall:
         self.what = f"{type(module).__name__}.forward"
         kinds = inspect.Parameter
         named = [p for p in parameters if p.kind not in (kinds.VAR_POSITIONAL, kinds.VAR_KEYWORD)]
+        self.training = any(p.name == "training" for p in named[1:])
+        named = [p for p in named if not (self.training and p.name == "training")]
         self.names = tuple(p.name for p in named)
         self.needed = frozenset(p.name for p in named if p.default is kinds.empty)
         self.any_name = any(p.kind is kinds.VAR_KEYWORD for p in parameters)
@@ -40,11 +43,12 @@ class FeaturesCall:
         self.whole = bool(named) and _IS_DICT.search(str(named[0].annotation)) is not None
 
     def __call__(self, module: nn.Module, features: Any) -> Any:
+        mode = {"training": module.training} if self.training else {}
         if not isinstance(features, dict) or self.whole:
-            return module(features)
+            return module(features, **mode)
         fit = self.any_name or all(name in self.names for name in features)
         if self.by_name and fit and all(name in features for name in self.needed):
-            return module(**features)
+            return module(**features, **mode)
         if len(self.needed) > 1 and not torch.compiler.is_compiling():
             raise DefinitionError(
                 f"{self.what} takes {', '.join(self.names)}, and the features "
@@ -52,8 +56,8 @@ class FeaturesCall:
                 "let it take one dict."
             )
         if len(features) == 1:
-            return module(next(iter(features.values())))
-        return module(features)
+            return module(next(iter(features.values())), **mode)
+        return module(features, **mode)
 
 
 def features_call(module: nn.Module) -> Callable[[nn.Module, Any], Any]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -99,6 +100,11 @@ def _read(
             continue
         if name == "model" and isinstance(has[name], nn.Module):
             continue
+        if name == "data_schema" and isinstance(has[name], (list, Schema)):
+            has[name] = partial(_as_it_stands, has[name])
+        if name in _HINTS and not callable(has[name]) and name != "loss":
+            problem(name, f"{name} is a {type(has[name]).__name__}. {_HINTS[name]}")
+            continue
         try:
             if name == "loss":
                 matched |= file_loss.matched(has[name])
@@ -111,7 +117,7 @@ def _read(
             matched[name] = Matched(
                 has[name],
                 part.offered,
-                required=part.offered[: part.positional],
+                required=part.required,
                 positional=part.positional,
                 what=name,
             )
@@ -219,8 +225,12 @@ def _find_missing(
             problem("", f"{name} is missing. {_HINTS[name]}")
 
 
+def _as_it_stands(value: Any) -> Any:
+    return value
+
+
 _HINTS = {
-    "model": "Define `model`: a torch module, or a class or function that makes one.",
+    "model": "Define `model`: a torch or Keras model, or a class or function that makes one.",
     "loss": "Define `loss(output, labels)`: it returns a scalar tensor.",
     "optimizer": "Define `optimizer()`: it returns dovetail.optimizers.SGD(0.1), say.",
 }

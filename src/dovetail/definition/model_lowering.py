@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import ModuleType
@@ -28,10 +29,22 @@ from dovetail.layers.store import current_frame
 
 @dataclass(frozen=True)
 class Part:
-    """How one part of a file is called: the arguments on offer, and how many go by position."""
+    """How one part of a file is called.
+
+    Attributes:
+      offered: the arguments on offer.
+      positional: how many of them go by position, under names of the user's own.
+      optional: how many of those it may leave out, from the last on.
+    """
 
     offered: tuple[str, ...]
     positional: int = 0
+    optional: int = 0
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """The arguments that the part must take."""
+        return self.offered[: self.positional - self.optional]
 
 
 PARTS = {
@@ -45,7 +58,7 @@ PARTS = {
     "prepare_data_for_a_single_file": Part(("filename",), 1),
     "custom_data_reader": Part(()),
     "preprocess": Part(("features", "params", "mode"), 1),
-    "process": Part(("predictions", "worker_id"), 2),
+    "process": Part(("predictions", "worker_id"), 2, optional=1),
     "callbacks": Part(("params",)),
 }
 
@@ -82,11 +95,7 @@ def lower(module: ModuleType, params: HParams, pristine: Any) -> ModelFn:
     metrics_fn = (
         file_metrics.FileMetrics(metrics, own["eval_metrics_fn"]) if metrics is not None else None
     )
-    described = optimizer_fn({"params": params}, settings(params, "optimizer"))
-    try:
-        optimizer = optimizers.as_description(described)
-    except DefinitionError as error:
-        raise DefinitionError(f"{where(optimizer_fn.function)}: {error}") from None
+    optimizer = _described(optimizer_fn, params)
 
     def model_fn(features: Any, labels: Any, mode: Any, params: Any, config: Any) -> EstimatorSpec:
         output = call(layer(network, name="model"), features)
@@ -111,6 +120,24 @@ def _summary_step() -> bool:
     return getattr(current_frame().owner, "summary_step", True)
 
 
+def _described(optimizer_fn: Matched, params: HParams) -> optimizers.Optimizer:
+    place = where(optimizer_fn.function)
+    try:
+        described = optimizer_fn({"params": params}, settings(params, "optimizer"))
+    except (TypeError, ValueError) as error:
+        if "optimizer" not in str(error):
+            raise
+        raise DefinitionError(
+            f"{place}: {error}. What it is given are the hyperparameters, not the model's "
+            "parameters. Return dovetail.optimizers.SGD(0.1), say, or a function of the model's "
+            "parameters: lambda parameters: torch.optim.SGD(parameters, lr=0.1)."
+        ) from error
+    try:
+        return optimizers.as_description(described)
+    except DefinitionError as error:
+        raise DefinitionError(f"{place}: {error}") from None
+
+
 def _make_model(module: ModuleType, params: HParams) -> nn.Module:
     model = module.model
     if isinstance(model, nn.Module):
@@ -119,21 +146,41 @@ def _make_model(module: ModuleType, params: HParams) -> nn.Module:
         {"params": params}, settings(params, "model")
     )
     if not isinstance(made, nn.Module):
+        is_class = isinstance(made, type)
+        what = f"the class {made.__name__}" if is_class else f"a {type(made).__name__}"
+        cure = f" Call it: {made.__name__}(...)." if is_class else ""
         raise DefinitionError(
-            f"model: {where(model)} returned a {type(made).__name__}; it must return a torch "
-            "module."
+            f"model: {where(model)} returned {what}; it must return a torch or Keras model.{cure}"
         )
+    if not isinstance(model, type) and sys.getrefcount(made) > _HELD_HERE_ALONE:
+        # Somebody else holds it too, a module that the file imports as a rule: training must not
+        # change what is theirs.
+        made = copied(made) if is_keras_layer(made) else copy.deepcopy(made)
     return made
+
+
+_HELD_HERE_ALONE = 2  # by the variable, and by the call that counts
 
 
 def _as_predictions(output: Any) -> dict[str, Tensor]:
     if isinstance(output, Tensor):
         return {"output": output}
     if isinstance(output, Mapping):
-        return dict(output)
-    if isinstance(output, (list, tuple)):
-        return {f"output_{i}": item for i, item in enumerate(output)}
-    raise DefinitionError(
-        f"model returned a {type(output).__name__}; it must return a tensor, a dict of tensors, or "
-        "a tuple of tensors."
-    )
+        predictions = dict(output)
+    elif isinstance(output, (list, tuple)):
+        names = getattr(output, "_fields", None) or [f"output_{i}" for i in range(len(output))]
+        predictions = dict(zip(names, output, strict=True))
+    else:
+        raise DefinitionError(f"model returned a {type(output).__name__}; {_OUTPUTS}")
+    for name, value in predictions.items():
+        if not isinstance(value, Tensor):
+            raise DefinitionError(
+                f"model returned a {type(output).__name__} whose {name!r} is a "
+                f"{type(value).__name__}; {_OUTPUTS}"
+            )
+    if not predictions:
+        raise DefinitionError(f"model returned an empty {type(output).__name__}; {_OUTPUTS}")
+    return predictions
+
+
+_OUTPUTS = "it must return a tensor, a dict of tensors, or a tuple of tensors."

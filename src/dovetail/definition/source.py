@@ -97,6 +97,8 @@ def execute(path: Path) -> ModuleType:
             what = "needs Keras, which is not installed here: pip install 'dovetail[keras]'"
         else:
             what = f"raised {type(error).__name__}: {error}"
+            if "attempted relative import" in str(error):
+                what += ". The file is no part of a package: write `import name`, without the dot"
         raise DefinitionError(f"{path}{_line_of(error, path)}: running the file {what}") from error
     finally:
         sys.path.remove(folder)

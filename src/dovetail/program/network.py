@@ -14,12 +14,12 @@ from dovetail.definition.metrics import MetricOp, from_value
 from dovetail.definition.modes import ModeKeys
 from dovetail.definition.optimizers import TrainOp
 from dovetail.definition.schedule_epochs import EpochLength
-from dovetail.definition.signature import Matched
+from dovetail.definition.signature import Matched, where
 from dovetail.definition.spec import EstimatorSpec
 from dovetail.errors import DefinitionError
 from dovetail.layers.keras_variables import KerasGroup
 from dovetail.layers.normalization import BatchNorm
-from dovetail.layers.store import Store, entered
+from dovetail.layers.store import Store, enter, leave
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,19 +107,26 @@ class Network(Store):
 
     def forward(self, features: Any, labels: Any = None) -> dict[str, Any]:
         mode = self.mode
-        with entered(self) as frame:
+        frame, previous = enter(self)
+        try:
             if self.preprocess is not None:
                 features = self.preprocess(
                     {"features": features, "params": self.params, "mode": mode},
                     self.params.get("preprocess"),
                 )
+                if features is None:
+                    raise DefinitionError(
+                        f"preprocess: {where(self.preprocess.function)} returned nothing; it must "
+                        "return the features. Is a `return` missing?"
+                    )
             spec = self.model_fn(
                 features=features, labels=labels, mode=mode, params=self.params, config=self.config
             )
-            summaries = frame.summaries
+        finally:
+            leave(previous)
         if not torch.compiler.is_compiling():
             self._read_statics(spec)
-        return _tensors(spec, summaries)
+        return _tensors(spec, frame.summaries)
 
     def _read_statics(self, spec: object) -> None:
         mode = self.mode
@@ -151,7 +158,8 @@ def train_ops(spec: EstimatorSpec) -> Mapping[str, TrainOp]:
 def _metric_ops(spec: EstimatorSpec) -> Mapping[str, MetricOp | Tensor]:
     if spec.eval_metric_ops is not None:
         return spec.eval_metric_ops
-    return spec.host_call if isinstance(spec.host_call, Mapping) else {}
+    given = spec.host_call
+    return {} if given is None or isinstance(given, tuple) else given
 
 
 def _statics(spec: EstimatorSpec) -> Statics:
