@@ -365,7 +365,7 @@ def test_all_mistakes_are_reported_at_once(write):
     for part in (
         "optimizer is missing",
         "'labels'",
-        "model must be",
+        "model is a int",
         "params must be",
         "data_schema:",
     ):
@@ -506,7 +506,8 @@ def test_a_named_tuple_gives_its_names_to_predictions(write):
         "y = self.linear(image)\n        return Output(y, -y)",
     ).replace(
         "import dovetail\n",
-        "import dovetail\nfrom collections import namedtuple\nOutput = namedtuple('Output', 'y less')\n",
+        "import dovetail\nfrom collections import namedtuple\n"
+        "Output = namedtuple('Output', 'y less')\n",
         1,
     )
     text = text.replace("output - labels", "output.y - labels").replace(
