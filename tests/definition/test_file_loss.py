@@ -310,6 +310,7 @@ def test_masked_outputs_of_several_losses_want_a_weight(load):
     )
     with pytest.raises(DefinitionError, match=r"loss\['a'\] leaves out what the model masks"):
         masked_steps(load(text), IDS % 3, 1)
+    masked_steps(load(text.replace("'b': each", "")), IDS % 3, 3)  # one counts for its own
     ids_count = "def loss_weight(labels): return (labels != 0).sum()\n"
     definition = load(text + ids_count)
     labels = torch.where(IDS > 0, IDS.clamp(max=2), 0)

@@ -1,5 +1,7 @@
 """Keras computes where the tensors are that it is given."""
 
+from typing import Any
+
 import keras
 import torch
 
@@ -7,7 +9,8 @@ from dovetail.definition.keras_device import keras_on
 
 
 def made():
-    return keras.ops.ones(()).device.type
+    tensor: Any = keras.ops.ones(())
+    return tensor.device.type
 
 
 def test_the_first_tensor_decides():

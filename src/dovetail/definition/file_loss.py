@@ -129,7 +129,7 @@ class FileLoss:
         for part in self.parts:
             with keras_on(outputs):
                 loss, weight = part(values, outputs)
-            if self.stated is None and part.output is not None:
+            if self.stated is None and len(self.parts) > 1:
                 _check_whole(part, outputs)
             losses.append(loss)
         total = losses[0]
@@ -181,9 +181,9 @@ class _Part:
             labels = labels_of(labels, self.output)
         if self.library:
             output, labels = self._plain(output, labels)
-        args, kwargs = self.match.arguments(
-            {**values, "output": output, "labels": labels}, self.settings
-        )
+        if self.library or self.output is not None:
+            values = {**values, "output": output, "labels": labels}
+        args, kwargs = self.match.arguments(values, self.settings)
         loss = self.registered()(*args, **kwargs)
         if not torch.compiler.is_compiling():
             self._check(loss)
