@@ -17,6 +17,7 @@ from dovetail.definition.keras_kinds import (
     KerasAdam,
     KerasFtrl,
     KerasLion,
+    KerasMuon,
     KerasRMSprop,
     KerasSGD,
 )
@@ -44,6 +45,10 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
         (kopt.RMSprop(momentum=0.5), KerasRMSprop(momentum=0.5)),
         (kopt.Ftrl(0.1, beta=np.float32(0.5)), KerasFtrl(0.1, beta=0.5)),
         (kopt.Lion(beta_2=0.98), KerasLion(beta_2=0.98)),
+        (
+            kopt.Muon(exclude_layers=["head"], weight_decay=None, adam_weight_decay=None),
+            KerasMuon(exclude_layers=("head",), weight_decay=0.0, adam_weight_decay=0.0),
+        ),
     ],
     ids=repr,
 )
@@ -131,7 +136,6 @@ def built():
             lambda: kopt.LossScaleOptimizer(kopt.SGD(0.1)),
             r"LossScaleOptimizer can't be translated.*inner optimizer.*precision='fp16'",
         ),
-        (kopt.Muon, r"Muon can't be translated.*torch.optim.Muon\(.*AdamW"),
         (kopt.ScheduleFreeAdamW, r"ScheduleFreeAdamW can't be translated.*AdamW.*ema_decay"),
         (
             lambda: kopt.MultiOptimizer(kopt.OptimizerMap(kopt.SGD(0.1))),

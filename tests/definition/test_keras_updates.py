@@ -52,10 +52,11 @@ def gradients(steps=STEPS):
 
 def by_keras(optimizer, floatx, steps=STEPS):
     """The parameters after each step of Keras' own."""
-    variables = {
-        name: keras.Variable(start, dtype=floatx, name=name.rpartition(".")[2])
-        for name, start in starts().items()
-    }
+    variables = {}
+    for name, start in starts().items():
+        layer, own = name.split(".")
+        with keras.name_scope(layer):
+            variables[name] = keras.Variable(start, dtype=floatx, name=own)
     after = []
     for of_step in gradients(steps):
         given = [torch.tensor(of_step[name], dtype=getattr(torch, floatx)) for name in variables]
@@ -123,7 +124,7 @@ CASES = {
     "rmsprop": lambda: kopt.RMSprop(0.01),
     "rmsprop, momentum": lambda: kopt.RMSprop(RATE, rho=0.8, momentum=0.7, weight_decay=0.01),
     "rmsprop, centered": lambda: kopt.RMSprop(0.01, centered=True, epsilon=1e-4),
-    "rmsprop, all": lambda: kopt.RMSprop(RATE, centered=True, momentum=0.5, clipnorm=0.5),
+    "rmsprop, all, clipnorm": lambda: kopt.RMSprop(RATE, centered=True, momentum=0.5, clipnorm=0.5),
     "adagrad": lambda: kopt.Adagrad(0.1),
     "adagrad, from 0, decay": lambda: kopt.Adagrad(
         RATE, initial_accumulator_value=0.0, weight_decay=0.1
@@ -151,6 +152,19 @@ CASES = {
     "adafactor, schedule, decay": lambda: kopt.Adafactor(
         RATE, beta_2_decay=-0.6, clip_threshold=0.5, relative_step=False, weight_decay=0.1
     ),
+    "muon": lambda: kopt.Muon(0.01),
+    "muon, schedule, other decay, all": lambda: kopt.Muon(
+        RATE,
+        adam_weight_decay=0.1,
+        weight_decay=0.3,
+        adam_lr_ratio=0.5,
+        momentum=0.8,
+        ns_steps=3,
+        nesterov=False,
+        rms_rate=None,
+        clipnorm=0.5,
+        exclude_layers=["large/kern"],
+    ),
     "lamb, schedule, decay": lambda: kopt.Lamb(RATE, weight_decay=0.1),
 }
 
@@ -160,8 +174,9 @@ def test_every_step_is_that_of_keras(case, floatx):
     optimizer = CASES[case]()
     ours = Ours(as_description(optimizer), floatx)
     mine = [ours.step(of_step, step) for step, of_step in enumerate(gradients())]
-    # Keras compares norms, and takes Adafactor's means, in float32, whatever the parameters are.
-    rounded = optimizer.clipnorm or optimizer.global_clipnorm or "adafactor" in case
+    # Keras takes some scalars in float32, whatever the parameters are: norms, Adafactor's means,
+    # Muon's roots.
+    rounded = "norm" in case or "adafactor" in case or "muon" in case
     share = 1e-6 if rounded else 1e-9
     assert_alike(mine, by_keras(optimizer, floatx), floatx, share)
 

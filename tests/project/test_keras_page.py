@@ -46,7 +46,7 @@ def test_each_optimizer_becomes_what_its_row_says(name, cell):
 ARGUMENTS = ({}, {"weight_decay": 0.1}, {"clipnorm": 1.0}, {"clipvalue": 1.0})
 
 
-@pytest.mark.parametrize("name", ["Muon", "ScheduleFreeAdamW"])
+@pytest.mark.parametrize("name", ["ScheduleFreeAdamW"])
 def test_each_optimizer_that_is_refused_has_a_row(name):
     assert f"`{name}`" in [cells[0] for cells in rows("refused")]
     with pytest.raises(DefinitionError, match="AdamW"):

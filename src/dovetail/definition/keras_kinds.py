@@ -7,12 +7,17 @@ Arguments are those of the Keras class of the name after `Keras`, with its defau
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
 
 from dovetail.definition import (
     keras_updates_adafactor,
     keras_updates_adam,
     keras_updates_momentum,
+    keras_updates_muon,
     keras_updates_squares,
 )
 from dovetail.definition.optimizer import Optimizer
@@ -166,6 +171,51 @@ class KerasAdafactor(KerasOptimizer):
 
 
 @dataclass(frozen=True, eq=False)
+class KerasMuon(KerasOptimizer):
+    """Keras' Muon. See `keras_updates_muon.KerasMuon`.
+
+    A group's own `weight_decay` stands for `adam_weight_decay`, too.
+
+    >>> KerasMuon(exclude_layers=["head"]).exclude_layers
+    ('head',)
+    """
+
+    learning_rate: float | Schedule = 1e-3
+    adam_beta_1: float = 0.9
+    adam_beta_2: float = 0.999
+    adam_weight_decay: float = 0.004
+    epsilon: float = 1e-7
+    weight_decay: float = field(default=0.004, kw_only=True)
+    exclude_layers: tuple[str, ...] = ()
+    exclude_embeddings: bool = True
+    muon_a: float = 3.4445
+    muon_b: float = -4.7750
+    muon_c: float = 2.0315
+    adam_lr_ratio: float = 1.0
+    momentum: float = 0.95
+    ns_steps: int = 5
+    nesterov: bool = True
+    rms_rate: float | None = 0.2
+
+    torch_class = keras_updates_muon.KerasMuon
+    at_least_zero = ("weight_decay", "adam_weight_decay", "epsilon", "momentum")
+
+    def __post_init__(self) -> None:
+        if isinstance(self.exclude_layers, list):
+            object.__setattr__(self, "exclude_layers", tuple(self.exclude_layers))
+        super().__post_init__()
+
+    def torch_groups(
+        self, named_parameters: Iterable[tuple[str, Tensor]], frozen: Sequence[str] = ()
+    ) -> list[dict[str, Any]]:
+        torch_groups = super().torch_groups(named_parameters, frozen)
+        for torch_group in torch_groups:
+            if "weight_decay" in torch_group:
+                torch_group["adam_weight_decay"] = torch_group["weight_decay"]
+        return torch_groups
+
+
+@dataclass(frozen=True, eq=False)
 class KerasRMSprop(KerasOptimizer):
     """Keras' RMSprop. See `keras_updates_squares.KerasRMSprop`.
 
@@ -256,5 +306,6 @@ KINDS: dict[str, type[KerasOptimizer]] = {
         KerasLion,
         KerasLamb,
         KerasAdafactor,
+        KerasMuon,
     )
 }

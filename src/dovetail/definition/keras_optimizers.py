@@ -28,8 +28,6 @@ _KIND_OF = {"AdamW": "Adam"}
 _NOT_COPIED = {"learning_rate", "weight_decay", "clip_norm", "clip_value", "clip_each", "groups"}
 # What can't be translated: the class -> what to write instead.
 _INSTEAD = {
-    "Muon": "Write lambda parameters: torch.optim.Muon(parameters, lr=...), torch's own, for "
-    "matrices, or keras.optimizers.AdamW(...).",
     "ScheduleFreeAdamW": "On torch Keras' own update is not the formula that it states. The "
     "nearest is keras.optimizers.AdamW(...) with RunConfig(ema_decay=...), which averages the "
     "parameters.",
@@ -84,7 +82,10 @@ def describe(given: Any) -> Optimizer:
         return SGD(rate, **clipping)
     if name == "Adadelta" and not norms and not decay:
         return Adadelta(rate, rho=own["rho"], eps=own["epsilon"], **clipping)
-    groups = _groups(name, given) if decay else ()
+    if name == "Muon":
+        own["adam_weight_decay"] = float(own["adam_weight_decay"] or 0.0)
+    decayed = decay or own.get("adam_weight_decay")
+    groups = _groups(name, given) if decayed else ()
     return kind(learning_rate=rate, weight_decay=decay, groups=groups, **own, **clipping)
 
 

@@ -65,17 +65,17 @@ class KerasUpdate(torch.optim.Optimizer):
         for group in self.param_groups:
             for parameter in group["params"]:
                 self.count(self.state[parameter], group)
-            for weights in self._alike(group["params"]):
+            for weights in self._alike(group):
                 self._step_together(weights, group)
         return loss
 
-    def _alike(self, parameters: Tensors) -> Iterable[Tensors]:
-        """Yield those that have a gradient, together where device, type and step agree."""
+    def _alike(self, group: dict[str, Any]) -> Iterable[Tensors]:
+        """Yield those that have a gradient, together where device, type, step and formula agree."""
         found: dict[tuple[object, ...], Tensors] = {}
-        for parameter in parameters:
-            if parameter.grad is not None:
-                step = self.state[parameter]["step"]
-                found.setdefault((parameter.device, parameter.dtype, step), []).append(parameter)
+        for weight in group["params"]:
+            if weight.grad is not None:
+                step, other = self.state[weight]["step"], self.is_other(weight, group)
+                found.setdefault((weight.device, weight.dtype, step, other), []).append(weight)
         return found.values()
 
     def _step_together(self, weights: Tensors, group: dict[str, Any]) -> None:
@@ -87,13 +87,22 @@ class KerasUpdate(torch.optim.Optimizer):
         if group["clip_each"] is not None:
             gradients = clipped_each(gradients, group["clip_each"])
         rate = float(group["lr"])
-        if group["weight_decay"]:
-            torch._foreach_mul_(weights, 1.0 - rate * group["weight_decay"])
+        decay = self.decay(weights, group)
+        if decay:
+            torch._foreach_mul_(weights, 1.0 - rate * decay)
         self.update(weights, gradients, rate, group)
 
     def count(self, state: dict[str, Any], group: dict[str, Any]) -> None:
         """Count a step in a parameter's state."""
         state["step"] = state.get("step", 0) + 1
+
+    def is_other(self, weight: Tensor, group: dict[str, Any]) -> bool:
+        """Return whether a parameter has another formula than the first, where there are two."""
+        return False
+
+    def decay(self, weights: Tensors, group: dict[str, Any]) -> float:
+        """Return the weight decay of parameters of one formula."""
+        return group["weight_decay"]
 
     def start(self, weight: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
         """Make what is not yet in a parameter's state, at its first gradient."""
