@@ -4,7 +4,7 @@
     dovetail prepare examples/modeler/digits.py 'demo/digits/train/*/*.png' --output demo/m_train
     dovetail prepare examples/modeler/digits.py 'demo/digits/test/*/*.png' --output demo/m_test
     dovetail train examples/modeler/digits.py --data demo/m_train --model-dir demo/modeler \\
-        --epochs 10
+        --epochs 5
     dovetail evaluate examples/modeler/digits.py --data demo/m_test --model-dir demo/modeler
 """
 
@@ -22,8 +22,8 @@ modeler_config = ModelerConfig(
     batch_size_per_gpu=32,
     gpu_count=1,
     optimizer="momentum",
-    learning_rate=0.05,
-    piecewise_boundaries=[6, 8],
+    learning_rate=0.1,
+    piecewise_boundaries=[3, 4],
     piecewise_learning_rate_decay=[1.0, 0.1, 0.01],
     l2_weight_decay=1e-4,
     skip_l2_loss_vars=["bias"],

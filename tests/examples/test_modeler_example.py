@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 FILE = ROOT / "examples" / "modeler" / "digits.py"
 
 
-def test_its_commands_reach_97_percent_on_digits_it_has_not_seen(in_tmp: Path):
+def test_its_commands_reach_95_percent_on_digits_it_has_not_seen(in_tmp: Path):
     said = (execute(FILE).__doc__ or "").replace("\\\n", "")
     draw, *commands = re.findall(r"^    (.*)$", said, re.M)
     script, folder = draw.split()[1:]
@@ -30,7 +30,7 @@ def test_its_commands_reach_97_percent_on_digits_it_has_not_seen(in_tmp: Path):
     config = dovetail.RunConfig(device="cpu", progress=False)
     estimator = dovetail.Estimator(FILE, "demo/modeler", config)
     measured = estimator.evaluate("demo/m_test")
-    assert measured["accuracy"] >= 0.97
+    assert measured["accuracy"] >= 0.95, measured
     # What the metric says is what is counted by hand.
     predicted = [int(row["classes"]) for row in estimator.predict("demo/m_test")]
     labels = np.ravel(dovetail.Records("demo/m_test").gather(range(360))["label"])
