@@ -12,15 +12,8 @@ from keras import optimizers as kopt
 
 import dovetail
 from dovetail import layers, optimizers
-from dovetail.definition.keras_kinds import (
-    KINDS,
-    KerasAdam,
-    KerasFtrl,
-    KerasLion,
-    KerasMuon,
-    KerasRMSprop,
-    KerasSGD,
-)
+from dovetail.definition.keras_kinds import KINDS, KerasFtrl, KerasLion, KerasRMSprop, KerasSGD
+from dovetail.definition.keras_kinds_adam import KerasAdam, KerasMuon
 from dovetail.definition.keras_optimizers import Undecayed
 from dovetail.definition.optimizers import SGD, Adadelta, as_description, schedules
 from dovetail.errors import DefinitionError

@@ -7,54 +7,22 @@ Arguments are those of the Keras class of the name after `Keras`, with its defau
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
-
-from torch import Tensor
+from dataclasses import dataclass
 
 from dovetail.definition import (
     keras_updates_adafactor,
-    keras_updates_adam,
     keras_updates_momentum,
-    keras_updates_muon,
     keras_updates_squares,
 )
-from dovetail.definition.optimizer import Optimizer
-from dovetail.definition.param_groups import check_number, check_share
+from dovetail.definition.keras_kind import KerasOptimizer
+from dovetail.definition.keras_kinds_adam import (
+    KerasAdam,
+    KerasAdamax,
+    KerasLamb,
+    KerasMuon,
+    KerasNadam,
+)
 from dovetail.definition.schedules import Schedule
-from dovetail.errors import DefinitionError
-
-
-@dataclass(frozen=True, eq=False)
-class KerasOptimizer(Optimizer):
-    """What the descriptions of Keras' optimizers share.
-
-    Args:
-      weight_decay: before each update a weight is multiplied by `1 - learning_rate * weight_decay`.
-      clip_each: clip the gradient of each parameter to this norm.
-    """
-
-    learning_rate: float | Schedule = field(default=1e-3, kw_only=True)
-    weight_decay: float = field(default=0.0, kw_only=True)
-    clip_each: float | None = field(default=None, kw_only=True)
-
-    clip_slack = 0.0
-    at_least_zero = ("weight_decay",)
-
-    def _check(self) -> None:
-        super()._check()
-        owner = type(self).__name__
-        if self.clip_each is None:
-            return
-        check_number(owner, "clip_each", self.clip_each)
-        for name in ("clip_norm", "clip_value"):
-            if getattr(self, name) is not None:
-                raise DefinitionError(
-                    f"{owner}: both clip_each={self.clip_each!r} and "
-                    f"{name}={getattr(self, name)!r} were given. Gradients are clipped in one "
-                    "way: drop the other."
-                )
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,67 +58,6 @@ class KerasLion(KerasOptimizer):
 
 
 @dataclass(frozen=True, eq=False)
-class _OfMeans(KerasOptimizer):
-    learning_rate: float | Schedule = 1e-3
-    beta_1: float = 0.9
-    beta_2: float = 0.999
-    epsilon: float = 1e-7
-
-    at_least_zero = ("weight_decay", "epsilon")
-
-    def _check(self) -> None:
-        super()._check()
-        for name in ("beta_1", "beta_2"):
-            check_share(type(self).__name__, name, getattr(self, name))
-
-
-@dataclass(frozen=True, eq=False)
-class KerasAdam(_OfMeans):
-    """Keras' Adam, and AdamW with a `weight_decay`. See `keras_updates_adam.KerasAdam`.
-
-    >>> KerasAdam(0.01, weight_decay=0.004).epsilon
-    1e-07
-    """
-
-    amsgrad: bool = False
-
-    torch_class = keras_updates_adam.KerasAdam
-
-
-@dataclass(frozen=True, eq=False)
-class KerasAdamax(_OfMeans):
-    """Keras' Adamax. See `keras_updates_adam.KerasAdamax`.
-
-    >>> KerasAdamax().learning_rate
-    0.001
-    """
-
-    torch_class = keras_updates_adam.KerasAdamax
-
-
-@dataclass(frozen=True, eq=False)
-class KerasNadam(_OfMeans):
-    """Keras' Nadam. See `keras_updates_adam.KerasNadam`.
-
-    >>> KerasNadam().beta_1
-    0.9
-    """
-
-    torch_class = keras_updates_adam.KerasNadam
-
-
-@dataclass(frozen=True, eq=False)
-class KerasLamb(_OfMeans):
-    """Keras' Lamb. See `keras_updates_adam.KerasLamb`.
-
-    >>> KerasLamb().beta_2
-    0.999
-    """
-
-    torch_class = keras_updates_adam.KerasLamb
-
-
-@dataclass(frozen=True, eq=False)
 class KerasAdafactor(KerasOptimizer):
     """Keras' Adafactor. See `keras_updates_adafactor.KerasAdafactor`.
 
@@ -168,51 +75,6 @@ class KerasAdafactor(KerasOptimizer):
 
     torch_class = keras_updates_adafactor.KerasAdafactor
     at_least_zero = ("weight_decay", "epsilon_1", "epsilon_2", "clip_threshold")
-
-
-@dataclass(frozen=True, eq=False)
-class KerasMuon(KerasOptimizer):
-    """Keras' Muon. See `keras_updates_muon.KerasMuon`.
-
-    A group's own `weight_decay` stands for `adam_weight_decay`, too.
-
-    >>> KerasMuon(exclude_layers=["head"]).exclude_layers
-    ('head',)
-    """
-
-    learning_rate: float | Schedule = 1e-3
-    adam_beta_1: float = 0.9
-    adam_beta_2: float = 0.999
-    adam_weight_decay: float = 0.004
-    epsilon: float = 1e-7
-    weight_decay: float = field(default=0.004, kw_only=True)
-    exclude_layers: tuple[str, ...] = ()
-    exclude_embeddings: bool = True
-    muon_a: float = 3.4445
-    muon_b: float = -4.7750
-    muon_c: float = 2.0315
-    adam_lr_ratio: float = 1.0
-    momentum: float = 0.95
-    ns_steps: int = 5
-    nesterov: bool = True
-    rms_rate: float | None = 0.2
-
-    torch_class = keras_updates_muon.KerasMuon
-    at_least_zero = ("weight_decay", "adam_weight_decay", "epsilon", "momentum")
-
-    def __post_init__(self) -> None:
-        if isinstance(self.exclude_layers, list):
-            object.__setattr__(self, "exclude_layers", tuple(self.exclude_layers))
-        super().__post_init__()
-
-    def torch_groups(
-        self, named_parameters: Iterable[tuple[str, Tensor]], frozen: Sequence[str] = ()
-    ) -> list[dict[str, Any]]:
-        torch_groups = super().torch_groups(named_parameters, frozen)
-        for torch_group in torch_groups:
-            if "weight_decay" in torch_group:
-                torch_group["adam_weight_decay"] = torch_group["weight_decay"]
-        return torch_groups
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from dovetail.definition import keras_schedules
-from dovetail.definition.keras_kinds import KINDS, KerasOptimizer
+from dovetail.definition.keras_kind import KerasOptimizer
+from dovetail.definition.keras_kinds import KINDS
 from dovetail.definition.optimizer import Optimizer
 from dovetail.definition.optimizer_kinds import SGD, Adadelta
 from dovetail.definition.param_groups import ParamGroup
