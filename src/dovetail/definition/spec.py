@@ -103,18 +103,21 @@ def _check_types(spec: EstimatorSpec) -> None:
                 f"EstimatorSpec: loss must be a scalar; its shape is {list(spec.loss.shape)}. "
                 "Take its mean (or its sum, with loss_weight='sum')."
             )
-    if isinstance(spec.train_op, Mapping):
-        if not spec.train_op:
-            raise DefinitionError("EstimatorSpec: train_op is an empty dict.")
-        for name, op in spec.train_op.items():
+    # This runs at every step, and to ask the abstract Mapping takes long: so it is asked last.
+    ops = spec.train_op
+    if isinstance(ops, TrainOp) or not isinstance(ops, Mapping):
+        if ops is not None:
+            _check_train_op(ops, "train_op")
+    elif not ops:
+        raise DefinitionError("EstimatorSpec: train_op is an empty dict.")
+    else:
+        for name, op in ops.items():
             if name == "average":
                 raise DefinitionError(
                     "EstimatorSpec: a train_op can't be named 'average', under which checkpoints "
                     "keep averages of the parameters. Give it another name."
                 )
             _check_train_op(op, f"train_op['{name}']")
-    elif spec.train_op is not None:
-        _check_train_op(spec.train_op, "train_op")
     _check_tensors(spec.predictions, "predictions")
     if spec.eval_metric_ops is not None:
         if spec.host_call is not None:
@@ -122,7 +125,7 @@ def _check_types(spec: EstimatorSpec) -> None:
                 "EstimatorSpec got both eval_metric_ops and host_call; give metrics in one of "
                 "them: eval_metric_ops for metrics, host_call for a function that runs on the CPU."
             )
-        if not isinstance(spec.eval_metric_ops, Mapping):
+        if not isinstance(spec.eval_metric_ops, (dict, Mapping)):
             raise DefinitionError(
                 "EstimatorSpec: eval_metric_ops must be a dict of name -> metric; it is a "
                 f"{type(spec.eval_metric_ops).__name__}."
@@ -131,7 +134,8 @@ def _check_types(spec: EstimatorSpec) -> None:
             _check_metric(name, op, "eval_metric_ops")
     if spec.host_call is not None:
         _check_host_call(spec.host_call)
-    _check_loss_weight(spec.loss_weight)
+    if spec.loss_weight is not None:
+        _check_loss_weight(spec.loss_weight)
     _check_export_outputs(spec.export_outputs)
 
 
@@ -160,7 +164,7 @@ def _check_loss_weight(weight: object) -> None:
             )
         return
     number = isinstance(weight, (int, float)) and not isinstance(weight, bool)
-    if weight is None or weight == "sum" or (number and 0 < weight < math.inf):  # pyright: ignore[reportOperatorIssue]
+    if weight == "sum" or (number and 0 < weight < math.inf):  # pyright: ignore[reportOperatorIssue]
         return
     raise DefinitionError(
         f"EstimatorSpec: loss_weight={weight!r}: it must be a number above 0, a scalar tensor, "
@@ -199,7 +203,7 @@ def _our_name(optimizer: torch.optim.Optimizer) -> str:
 def _check_tensors(value: object, what: str) -> None:
     if value is None or isinstance(value, Tensor):
         return
-    if not isinstance(value, Mapping):
+    if not isinstance(value, (dict, Mapping)):
         raise DefinitionError(
             f"EstimatorSpec: {what} must be a tensor or a dict of tensors; it is a "
             f"{type(value).__name__}."

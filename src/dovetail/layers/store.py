@@ -101,13 +101,11 @@ class Block(Holder):
     def forward(
         self, function: Callable[..., Any], *args: Any, **kwargs: Any
     ) -> tuple[Any, list[Tensor], dict[str, Tensor]]:
-        previous = getattr(_slot, "frame", None)
-        frame = Frame(self)
-        _slot.frame = frame
+        frame, previous = enter(self)
         try:
             output = function(*args, **kwargs)
         finally:
-            _slot.frame = previous
+            leave(previous)
         return output, frame.regularization, frame.summaries
 
 
@@ -133,16 +131,33 @@ def in_call() -> bool:
     return getattr(_slot, "frame", None) is not None
 
 
-@contextmanager
-def entered(owner: Holder) -> Iterator[Frame]:
-    """Make `owner` the holder of the layers that are asked for inside the `with` block."""
+def enter(owner: Holder) -> tuple[Frame, Frame | None]:
+    """Make `owner` the holder of the layers that are asked for, until `leave`.
+
+    It is what `entered` does, for the calls of each step: a `with` of a generator takes longer.
+
+    Returns:
+      its frame, and the frame before, which `leave` puts back.
+    """
     previous = getattr(_slot, "frame", None)
     frame = Frame(owner)
     _slot.frame = frame
+    return frame, previous
+
+
+def leave(previous: Frame | None) -> None:
+    """Put the frame back that was there before `enter`."""
+    _slot.frame = previous
+
+
+@contextmanager
+def entered(owner: Holder) -> Iterator[Frame]:
+    """Make `owner` the holder of the layers that are asked for inside the `with` block."""
+    frame, previous = enter(owner)
     try:
         yield frame
     finally:
-        _slot.frame = previous
+        leave(previous)
 
 
 @contextmanager

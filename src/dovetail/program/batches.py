@@ -74,7 +74,7 @@ def count(features: Any, labels: Any = None) -> int:
 def _first(value: Any) -> Tensor | None:
     if isinstance(value, Tensor):
         return value if value.dim() > 0 else None
-    if isinstance(value, Mapping):
+    if isinstance(value, (dict, Mapping)):
         for item in value.values():
             found = _first(item)
             if found is not None:
