@@ -203,9 +203,7 @@ class KerasLayer(KerasGroup):
             device = next((a.device for a in args if isinstance(a, Tensor)), None)
         if device is None:
             return contextlib.nullcontext()
-        from keras.src.backend.torch.core import get_device
-
-        now = str(get_device())
+        now = str(sys.modules["keras.src.backend.torch.core"].get_device())
         if now in (device.type, str(device)):
             return contextlib.nullcontext()
         return sys.modules["keras"].device(str(device))

@@ -1,0 +1,165 @@
+"""What programs of Keras models are put through: copies, tracing, half precision, warm starts."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import torch
+
+import dovetail
+from dovetail import layers
+from dovetail.program.program import Program
+
+MODEL = """
+import keras
+import torch
+
+import dovetail
+
+inputs = keras.Input((6,), name="x")
+x = keras.layers.Dense(8, activation="relu", kernel_regularizer="l2")(inputs)
+x = keras.layers.BatchNormalization()(x)
+x = keras.layers.Dropout(0.5)(x)
+model = keras.Model(inputs, keras.layers.Dense(2)(x))
+
+
+def loss(output, labels):
+    return torch.nn.functional.cross_entropy(output, labels)
+
+
+def optimizer(lr=0.1):
+    return dovetail.optimizers.Momentum(lr)
+"""
+SUBCLASS = (
+    MODEL.partition("inputs =")[0]
+    + """
+class Net(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.first = keras.layers.Dense(8, activation="relu")
+        self.normal = keras.layers.BatchNormalization()
+        self.dropout = keras.layers.Dropout(0.5)
+        self.last = keras.layers.Dense(2)
+
+    def call(self, x, training=False):
+        x = self.normal(self.first(x), training=training)
+        return self.last(self.dropout(x, training=training))
+
+model = Net()
+"""
+    + MODEL.partition("keras.layers.Dense(2)(x))")[2]
+)
+FILES = {"functional": MODEL, "subclass": SUBCLASS}
+X = torch.randn(12, 6, generator=torch.Generator().manual_seed(0))
+Y = torch.arange(12) % 2
+
+
+@pytest.fixture(params=FILES)
+def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    file = tmp_path / "net.py"
+    file.write_text(FILES[request.param])
+    return file
+
+
+def made(path: Path, **settings: Any) -> Program:
+    return dovetail.build(path, device="cpu", example=({"x": X}, Y), **settings)
+
+
+def predicted(program: Program) -> torch.Tensor:
+    return program.predict_step({"x": X})["predictions"]["output"]
+
+
+def test_a_copied_program_goes_its_own_way(path: Path) -> None:
+    program = made(path)
+    program.train_step({"x": X}, Y)
+    twin = copy.deepcopy(program.network)
+    twin.train(False)
+    twin.mode = dovetail.ModeKeys.PREDICT
+    before = predicted(program)
+    assert torch.equal(twin({"x": X})["predictions"]["output"], before)
+    program.train_step({"x": X}, Y)
+    assert not torch.equal(predicted(program), before)
+    assert torch.equal(twin({"x": X})["predictions"]["output"], before)
+
+
+def test_prediction_exports_with_an_open_batch_size(path: Path) -> None:
+    program = made(path)
+    program.train_step({"x": X}, Y)
+    expected = predicted(program)
+    network = program.network
+    network.train(False)
+    network.mode = dovetail.ModeKeys.PREDICT
+    exported = torch.export.export(
+        network,
+        ({"x": X},),
+        dynamic_shapes={"features": {"x": {0: torch.export.Dim("batch")}}},
+        strict=False,
+    )
+    run: Any = exported.module()
+    assert torch.equal(run({"x": X})["predictions"]["output"], expected)
+    torch.testing.assert_close(run({"x": X[:5]})["predictions"]["output"], expected[:5])
+    assert torch.equal(predicted(program), expected)  # the program is as it was
+    program.train_step({"x": X}, Y)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")  # inductor's imports
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # where a graph is broken
+def test_compiled_steps_are_near_eager_ones(path: Path) -> None:
+    eager, compiled = made(path), made(path, execution="compiled")
+    for _ in range(3):
+        first, second = (p.train_step({"x": X}, Y)["loss"] for p in (eager, compiled))
+        torch.testing.assert_close(first, second)
+    first, second = (p.eval_step({"x": X}, Y)["loss"] for p in (eager, compiled))
+    torch.testing.assert_close(first, second)
+    torch.testing.assert_close(predicted(eager), predicted(compiled))
+    for name, value in eager.state().items():
+        torch.testing.assert_close(value, compiled.state()[name])
+
+
+def test_parts_of_a_batch_are_one_step() -> None:
+    # Without dropout and batch norm, which are computed for each part.
+    def net(features: Any, labels: Any, mode: Any) -> dovetail.EstimatorSpec:
+        hidden = layers.layer(keras.layers.Dense, 4, kernel_regularizer="l2")(features)
+        output = layers.layer(keras.layers.Dense, 2)(hidden)
+        loss = torch.nn.functional.cross_entropy(output, labels) + layers.regularization_loss()
+        train_op = dovetail.optimizers.SGD(0.1).minimize(loss)
+        return dovetail.EstimatorSpec(mode, output, loss, train_op)
+
+    whole, parted = dovetail.build(net, device="cpu"), dovetail.build(net, device="cpu")
+    for _ in range(3):
+        losses = whole.train_step(X, Y)["loss"], parted.train_step(X, Y, parts=5)["loss"]
+        torch.testing.assert_close(*losses)
+    for name, value in whole.state().items():
+        torch.testing.assert_close(value, parted.state()[name])
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precision_trains(path: Path, precision: Any) -> None:
+    program = made(path, precision=precision)
+    losses = [float(program.train_step({"x": X}, Y)["loss"]) for _ in range(20)]
+    assert np.isfinite(losses).all()
+    assert np.mean(losses[-5:]) < np.mean(losses[:5])
+    assert {value.dtype for value in program.state().values()} == {torch.float32}
+
+
+def test_normalization_follows_a_restored_state(tmp_path: Path) -> None:
+    file = tmp_path / "normal.py"
+    file.write_text(
+        MODEL.replace(
+            "x = keras.layers.Dense(8",
+            "normal = keras.layers.Normalization()\nnormal.build((None, 6))\n"
+            "x = keras.layers.Dense(8",
+        ).replace('"l2")(inputs)', '"l2")(normal(inputs))')
+    )
+    first, second = made(file), made(file)
+    state = {name: value.clone() for name, value in first.state().items()}
+    state["model.normalization.mean"] += 3
+    first.network.load_state_dict(state)
+    second.network.load_state_dict({**state, "model.normalization.mean": torch.zeros(6)})
+    shifted = first.predict_step({"x": X + 3})["predictions"]["output"]
+    torch.testing.assert_close(shifted, predicted(second))
