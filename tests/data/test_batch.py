@@ -1,6 +1,7 @@
 """Components, items, parts and random numbers of a batch."""
 
 import pickle
+import time
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from dovetail.data.batch import Batch
 from dovetail.data.components import NotLoadedError
 from dovetail.data.dataset import Dataset
 from dovetail.data.inbatch import ItemsError
+from dovetail.data.inbatch_targets import run_all
 from dovetail.errors import DataError, DefinitionError
 
 
@@ -180,6 +182,35 @@ def test_tensors_and_ragged_values_are_joined_too():
     assert Batch.merge(tensors).data.tolist() == [[1, 1], [2, 2]]
     ragged = [Batch([n], preloaded=np.zeros((1, n))) for n in (1, 2)]
     assert [len(one) for one in Batch.merge(ragged).data] == [1, 2]
+
+
+def test_batches_of_different_components_are_not_joined():
+    other = digits().add_components("masks", np.zeros(4))
+    with pytest.raises(DataError, match=r"the same components; got \['images', 'labels'\] and"):
+        Digits.merge([digits(), other])
+
+
+@pytest.mark.parametrize("components", [None, ["x"]])
+def test_threads_that_ask_for_a_component_at_once_get_the_same_array(components):
+    class Slow:
+        names = tuple(components or ())
+
+        def __len__(self):
+            return 64
+
+        def take(self, name, numbers):
+            time.sleep(0.01)
+            return np.zeros(len(numbers))
+
+    def write(item):
+        if components:
+            item.x = 1
+        else:
+            item.data = 1
+
+    batch = Batch(np.arange(64), preloaded=Slow())
+    run_all(write, [((item,), {}) for item in batch], "threads")
+    assert (batch.column(components and "x") == 1).all()
 
 
 @pytest.mark.parametrize("batches", [[], [Digits([1]), Batch([2])]])

@@ -1,5 +1,7 @@
 """Data sets: preloaded data, records, parts, and several as one."""
 
+import pickle
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -195,3 +197,17 @@ def test_next_batches_follow_one_another_until_reset():
     assert (batch.epoch, batch.iteration, batch.dataset) == (0, 0, dataset)
     with pytest.raises(DataError, match="reset"):
         dataset.next_batch(3, drop_last=True)
+
+
+def test_a_data_set_travels_to_other_processes(tmp_path):
+    arrays = Dataset([f"n{n}" for n in range(10)], Digits, preloaded=(IMAGES, LABELS))
+    arrays.next_batch(2, shuffle=lambda ids: ids)  # where it stands stays behind
+    arrays.split(0.5)
+    came = pickle.loads(pickle.dumps(arrays))
+    assert came.next_batch(3).labels.tolist() == [0, 1, 2]
+    assert came.train.next_batch(9).indices.tolist() == arrays.train.next_batch(9).indices.tolist()
+    records = Dataset.from_records(write_records(tmp_path / "r")).subset_by_pos([4, 2])
+    assert pickle.loads(pickle.dumps(records)).next_batch(2).name == ["row 4", "row 2"]
+    assert len(pickle.dumps(records)) < 3000
+    index = pickle.loads(pickle.dumps(arrays.index))
+    assert (index.next_batch(1).tolist(), index.get_pos("n3")) == (["n0"], 3)

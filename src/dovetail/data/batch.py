@@ -55,6 +55,7 @@ class Batch(BaseActions, SeededItems):
     components: Sequence[str] | None = None
     dataset: Dataset | None = None
     pipeline: Any = None
+    _whole: Any = None  # the data of a batch without components
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -74,7 +75,6 @@ class Batch(BaseActions, SeededItems):
         self.selection = indices if isinstance(indices, Selection) else selected(indices)
         self.dataset = dataset
         self.pipeline = pipeline
-        self._whole: Any = None  # the data of a batch without components
         if preloaded is not None:
             what = type(self).__name__
             source = as_source(preloaded, len(self.selection), self.components, what)
@@ -123,8 +123,9 @@ class Batch(BaseActions, SeededItems):
         if self.components:
             there = [name for name in self.components if self.has(name)]
             return {name: getattr(self, name) for name in there}
-        if self._whole is None and self._source is not None:
-            self._whole = self._source.take(None, self._numbers)
+        if "_whole" not in self.__dict__ and self._source is not None:
+            # Of several threads that come here at once, all get what the first one read.
+            return self.__dict__.setdefault("_whole", self._source.take(None, self._numbers))
         return self._whole
 
     @data.setter
@@ -232,8 +233,8 @@ class Batch(BaseActions, SeededItems):
                 f"{type(self).__name__} has no data for its component '{name}' yet. Load or assign "
                 "it in an action before this one, or give the data set preloaded data."
             )
-        value = self.__dict__[name] = self._source.take(name, self._numbers)
-        return value
+        # Of several threads that come here at once, all get what the first one read.
+        return self.__dict__.setdefault(name, self._source.take(name, self._numbers))
 
     def subset(self, positions: Any) -> Self:
         """Make a batch of some of the items, with copies of what they have loaded.
@@ -261,6 +262,12 @@ class Batch(BaseActions, SeededItems):
         if not batches or {type(one) for one in batches} != {cls}:
             kinds = ", ".join(sorted({type(one).__name__ for one in batches})) or "none"
             raise DataError(f"{cls.__name__}.merge joins batches of that class; got {kinds}.")
+        named = {tuple(one.components or ()) for one in batches}
+        if len(named) > 1:
+            raise DataError(
+                f"{cls.__name__}.merge joins batches of the same components; got "
+                f"{' and '.join(str(list(names)) for names in sorted(named))}."
+            )
         return merged(batches)
 
     def get_model_by_name(self, name: str) -> Any:

@@ -245,6 +245,10 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.index)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What travels to another process: all but where `next_batch` stands."""
+        return {**self.__dict__, "_puller": Puller(self.index)}
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({len(self)} items, {self.batch_class.__name__})"
 

@@ -274,6 +274,13 @@ class DatasetIndex:
     def __contains__(self, one: object) -> bool:
         return self._find(one) is not None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What travels to another process: all but where `next_batch` stands."""
+        return {**self.__dict__, "_puller": None, "_places": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _puller=Puller(self))
+
     def __repr__(self) -> str:
         shown = ", ".join(map(repr, self.indices[:4].tolist()))
         return f"{type(self).__name__}({len(self)} items: {shown}{', ...' * (len(self) > 4)})"
