@@ -10,6 +10,7 @@ import pytest
 import sklearn.metrics
 import torch
 import torchmetrics
+from torch.utils._python_dispatch import TorchDispatchMode
 from torchmetrics.classification import BinaryAUROC, MulticlassF1Score
 
 from dovetail import metrics
@@ -158,6 +159,34 @@ def test_batches_of_unequal_sizes_give_the_metric_of_all_rows(name):
     assert not any(np.any(plain(variable)) for variable in given.variables)  # it saw nothing
 
 
+# Keras reads these batches on the host: the range of labels, and one row after the other.
+WAITING = {"Hinge", "SquaredHinge", "BinaryIoU", "IoU", "MeanIoU", "OneHotIoU", "OneHotMeanIoU"}
+
+
+class Reads(TorchDispatchMode):
+    """Counts what would wait for a device: numbers, and shapes that depend on numbers."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        names = ("_local_scalar_dense", "nonzero", "unique", "masked_select", "is_nonzero")
+        self.count += any(name in str(func) for name in names)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_nothing_waits_for_the_device_but_where_keras_does(name):
+    kind, kwargs = KINDS[name]
+    op = Copies(getattr(keras.metrics, name)(**kwargs)).op(*DATA[kind])
+    states = MetricSet({"m": op})
+    states.update({"m": op.tensors})  # some make their variables at the first batch
+    with Reads() as reads:
+        states.update({"m": op.tensors})
+    assert (reads.count > 0) == (name in WAITING)
+
+
 @pytest.mark.parametrize("name", MORE)
 def test_settings_of_the_object_are_kept(name):
     labels, predictions = DATA["one hot"]
@@ -302,7 +331,8 @@ class Where:
         self.devices = []
 
     def update_state(self, labels, predictions):
-        self.devices.append(keras.ops.ones(()).device.type)
+        made: Any = keras.ops.ones(())
+        self.devices.append(made.device.type)
 
     def result(self):
         return {"on the CPU": float(set(self.devices) == {"cpu"})}
