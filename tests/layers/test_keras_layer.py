@@ -142,6 +142,44 @@ def test_what_a_call_pins_is_honoured_and_leaves_no_trace_in_evaluation() -> Non
     assert not torch.equal(predicted, other)
 
 
+def nested() -> Any:
+    inputs = keras.Input((5,))
+    inner = keras.Model(inputs, kl.Dropout(0.5)(kl.Dense(100)(inputs), training=True))
+    return keras.Sequential([inner, kl.Dropout(0.5)])
+
+
+def test_pins_of_models_within_models_are_honoured_too() -> None:
+    made = program(lambda x: lay(nested)(x), example=(VECTORS, torch.zeros(4, 100)))
+    dropped = made.predict_step(VECTORS)["predictions"]["output"] == 0
+    assert 0.3 < dropped.float().mean() < 0.7  # by the inner dropout alone
+
+
+class EverTraining(kl.Layer):
+    def call(self, x: Any, training: bool = True) -> Any:
+        return x + 1 if training else x
+
+
+class WithTorch(keras.Model):
+    def __init__(self) -> None:
+        super().__init__()
+        self.normal = torch.nn.BatchNorm1d(5)
+
+    def call(self, x: Any) -> Any:
+        return self.normal(x)
+
+
+@pytest.mark.parametrize("made", [WithTorch, lambda: keras.Sequential([EverTraining()])])
+def test_what_trains_unless_told_is_told(made: Any) -> None:
+    with layers.scope() as store:
+        found = lay(made, name="net")
+        found(VECTORS)
+        before = {name: value.clone() for name, value in store.state_dict().items()}
+        store.train(False)
+        output = found(VECTORS)
+        assert made is WithTorch or torch.equal(output, VECTORS)
+        assert all(torch.equal(value, before[n]) for n, value in store.state_dict().items())
+
+
 def test_a_layer_s_losses_are_those_of_keras_and_do_not_accumulate() -> None:
     twin: list[Any] = []
 

@@ -14,7 +14,11 @@ from torch import Tensor
 from dovetail.errors import DefinitionError
 from dovetail.layers.keras_building import build
 from dovetail.layers.keras_copying import copied
-from dovetail.layers.keras_objects import describe_keras, is_functional, require_torch_backend
+from dovetail.layers.keras_objects import (
+    describe_keras,
+    require_torch_backend,
+    trains_unless_told,
+)
 from dovetail.layers.keras_random import take_generators
 from dovetail.layers.keras_variables import Bound, KerasGroup, bind, device_of, point, unbound
 from dovetail.layers.store import Store, current_frame, in_call
@@ -39,12 +43,12 @@ class KerasLayer(KerasGroup):
         self.root: list[Store] = []  # its owner's, once it is made
         self._open = True  # whether variables may still appear
         self._hidden = (given,)  # in a tuple: Keras layers are torch modules, with other names
-        self._functional = is_functional(given)
         self._known: set[int] = set()
         self._bound: list[Bound] = []
         self._parts: tuple[Any, ...] = ()
         self._penalised: tuple[Any, ...] = ()
         self._finalised: tuple[Any, ...] = ()
+        self._told = False  # whether it must be told that it is not in training
         self._take()
 
     @property
@@ -83,8 +87,8 @@ class KerasLayer(KerasGroup):
             point(self._bound)
             if self._finalised:
                 self._finalise()
-            if self.training or not self._functional:
-                # Without it a functional model honours what its calls pin, and is in inference.
+            if self.training or self._told:
+                # Keras lets False win over what the calls within a model pin; unsaid, they stand.
                 kwargs.setdefault("training", self.training)
             with self._on_device(args):
                 output = self._trained(args, kwargs) if self.training else self._kept(args, kwargs)
@@ -177,6 +181,7 @@ class KerasLayer(KerasGroup):
         take_generators(self.given)
         self._parts = tuple(self.given._flatten_layers())
         self._penalised = tuple(v for v, *_ in self._bound if v.regularizer is not None)
+        self._told = any(trains_unless_told(part) for part in self._parts)
         # keras.layers.Normalization computes with copies of its variables.
         self._finalised = tuple(
             part

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from typing import Any
 
@@ -67,3 +68,16 @@ def is_batch_normalization(layer: Any) -> bool:
     """Whether a Keras layer keeps moving statistics of its inputs."""
     keras: Any = sys.modules["keras"]
     return isinstance(layer, keras.layers.BatchNormalization)
+
+
+def wraps_torch(layer: Any) -> bool:
+    """Whether a Keras layer is a torch module in Keras' clothes."""
+    keras: Any = sys.modules["keras"]
+    return isinstance(layer, keras.layers.TorchModuleWrapper)
+
+
+def trains_unless_told(layer: Any) -> bool:
+    """Whether a Keras layer is in training where its call says nothing of it."""
+    parameter = layer._call_signature.parameters.get("training")
+    says = parameter is not None and parameter.default not in (None, False, inspect.Parameter.empty)
+    return says or wraps_torch(layer)

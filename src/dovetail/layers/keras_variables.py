@@ -7,7 +7,6 @@ variables' paths: weights are the very parameters that Keras made, all else are 
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from dovetail.layers.as_given import HELD
-from dovetail.layers.keras_objects import is_functional
+from dovetail.layers.keras_objects import is_functional, wraps_torch
 
 
 class KerasGroup(nn.Module):
@@ -65,7 +64,7 @@ def bind(root: KerasGroup, layer: Any, known: set[int]) -> list[Bound]:
     bound: list[Bound] = []
     owners = {id(v): part for part in layer._flatten_layers() for v in _own(part)}
     for part in layer._flatten_layers():
-        if _wraps_torch(part):
+        if wraps_torch(part):
             bound.extend(_bind_module(root, part, known))
     for variable in layer.weights:
         if id(variable) in known:
@@ -117,11 +116,6 @@ def _place(root: KerasGroup, layer: Any, path: str) -> tuple[KerasGroup, str]:
         number += 1
         name = f"{parts[-1]}_{number}"
     return group, name
-
-
-def _wraps_torch(part: Any) -> bool:
-    keras: Any = sys.modules["keras"]
-    return isinstance(part, keras.layers.TorchModuleWrapper)
 
 
 def _bind_module(root: KerasGroup, part: Any, known: set[int]) -> list[Bound]:
