@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -15,7 +15,7 @@ from dovetail.data.actions import Action, SkipBatch, find_action
 from dovetail.data.batch_random import chance
 from dovetail.data.model_methods import ModelMethod
 from dovetail.data.named import Named, resolved
-from dovetail.data.pipeline_steps import Act, BatchStep, Call, Chance, Filter, Update, actions
+from dovetail.data.pipeline_steps import Act, BatchStep, Call, Chance, Filter, Update
 from dovetail.errors import DataError
 
 if TYPE_CHECKING:
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from dovetail.data.batch import Batch
     from dovetail.data.walk import Position
-
-_NO_LOCK = nullcontext()
 
 
 class Surroundings(Protocol):
@@ -50,30 +48,44 @@ class Carried:
 
     Attributes:
       batch: as the last action returned it.
+      seed, iteration: of the run, and which batch of it this is; kept here since an action may
+        return a batch that knows neither.
       joined: batches of other pipelines, which the next action gets as arguments.
       choices: how many choices by chance were made on it.
-      after: where the walk over the data set stands after it; None: see `Flow.state`.
+      before, after: where the walk over the data set stands before its items and after them.
+      beside: where the joined pipelines stand after it.
+      given, batches: after a change of the batch size: how many of the items after `before` were
+        given already, and how many batches.
     """
 
     batch: Batch
+    seed: int = 0
+    iteration: int = 0
     joined: tuple[Batch, ...] = ()
     choices: int = 0
+    before: Position | None = None
     after: Position | None = None
+    beside: tuple[Any, ...] = ()
+    given: int = 0
+    batches: int = 0
 
 
 class Timings:
     """How often each step was done, and how long it took in all."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
         self.spent: dict[int, list[float]] = {}  # id of a step -> [times, seconds]
 
-    def add(self, step: BatchStep, seconds: float, times: int = 1) -> None:
-        """Count a step that was done."""
-        with self._lock:
-            entry = self.spent.get(id(step))
-            if entry is None:
-                entry = self.spent[id(step)] = [0, 0.0]
+    def entry(self, step: BatchStep) -> list[float]:
+        """Give the counts of a step, [times, seconds]; who writes them holds `lock`."""
+        with self.lock:
+            return self.spent.setdefault(id(step), [0, 0.0])
+
+    def add(self, step: BatchStep, times: float, seconds: float) -> None:
+        """Count a step that was done elsewhere."""
+        entry = self.entry(step)
+        with self.lock:
             entry[0] += times
             entry[1] += seconds
 
@@ -83,77 +95,117 @@ class Steps:
 
     Args:
       steps: in order; none of them needs other batches.
-      timings: are counted there, if given.
+      timings: where they are counted; None: nowhere that matters.
     """
 
     def __init__(self, steps: Sequence[BatchStep], timings: Timings | None = None) -> None:
-        self.steps = tuple(steps)
-        self.timings = timings
-        self._named = {id(act): act.named for act in actions(self.steps)}
-        self._marks: dict[tuple[type, str], Action] = {}
+        timings = timings or Timings()
+        self._lock = timings.lock
+        self._steps = [(step, _compiled(step, timings), timings.entry(step)) for step in steps]
 
     def __call__(self, carried: Carried, pipeline: Surroundings) -> Carried | None:
         """Do the steps to a batch; None: a step dropped it."""
         try:
-            self._all(self.steps, carried, pipeline)
+            self.all(carried, pipeline)
         except SkipBatch:
             return None
         return carried
 
-    def _all(self, steps: Sequence[BatchStep], carried: Carried, pipeline: Surroundings) -> None:
-        timings = self.timings
-        for step in steps:
-            started = time.perf_counter()
+    def all(self, carried: Carried, pipeline: Surroundings) -> None:
+        """Do the steps to a batch.
+
+        Raises:
+          SkipBatch: a step dropped it.
+        """
+        lock, now = self._lock, time.perf_counter
+        began = now()
+        for step, do, entry in self._steps:
             try:
-                if step.__class__ is Act:
-                    self._act(step, carried, pipeline)  # pyright: ignore[reportArgumentType]
-                else:
-                    self._other(step, carried, pipeline)
-            except SkipBatch:
-                raise
+                do(carried, pipeline)
             except Exception as error:
-                if not isinstance(step, Chance):
-                    error.add_note(_place(step, carried.batch))
+                if not isinstance(error, SkipBatch) and not isinstance(step, Chance):
+                    error.add_note(_place(step, carried))
                 raise
             finally:
-                if timings is not None:
-                    timings.add(step, time.perf_counter() - started)
+                ended = now()
+                with lock:
+                    entry[0] += 1
+                    entry[1] += ended - began
+                began = ended
 
-    def _act(self, act: Act, carried: Carried, pipeline: Surroundings) -> None:
-        batch = carried.batch
+
+def _compiled(step: BatchStep, timings: Timings) -> Callable[[Carried, Surroundings], None]:
+    """Make a function that does a step; what is the same for each batch is found out once."""
+    if isinstance(step, Act):
+        return _act(step)
+    if isinstance(step, Chance):
+        return _by_chance(step, Steps(step.steps, timings))  # pyright: ignore[reportArgumentType]
+    if isinstance(step, Update):
+        return _update(step)
+    if isinstance(step, Call):
+        return _call(step)
+    return _filter(step)
+
+
+def _act(act: Act) -> Callable[[Carried, Surroundings], None]:
+    name, plain_args, plain_kwargs, named = act.name, act.args, dict(act.kwargs or {}), act.named
+    marks: dict[type, Action] = {}
+
+    def do(carried: Carried, pipeline: Surroundings) -> None:
+        batch, args, kwargs = carried.batch, plain_args, plain_kwargs
         kind = batch.__class__
-        mark = self._marks.get((kind, act.name))
+        mark = marks.get(kind)
         if mark is None:
-            mark = self._marks[(kind, act.name)] = find_action(kind, act.name)
-        args, kwargs = act.args, act.kwargs or {}
-        if self._named[id(act)]:
-            args = resolved(args, batch, pipeline)
-            kwargs = resolved(dict(kwargs), batch, pipeline)
+            mark = marks[kind] = find_action(kind, name)
+        if named:
+            args, kwargs = resolved(args, batch, pipeline), resolved(kwargs, batch, pipeline)
         if carried.joined:
             args, carried.joined = (*carried.joined, *args), ()
         if mark.model is not None:
             args = (pipeline.model_for(batch, mark.model), *args)  # pyright: ignore[reportArgumentType]
-        lock = mark.use_lock
-        with pipeline.lock(act.name if lock is True else lock) if lock else _NO_LOCK:
-            made = getattr(batch, act.name)(*args, **kwargs)
-        carried.batch = _checked(made, batch, f"The action '{act.name}'")
-
-    def _other(self, step: BatchStep, carried: Carried, pipeline: Surroundings) -> None:
-        batch = carried.batch
-        if isinstance(step, Chance):
-            number, carried.choices = carried.choices, carried.choices + 1
-            if chance(batch.seed, batch.iteration, number) < step.probability:
-                self._all(step.steps, carried, pipeline)  # pyright: ignore[reportArgumentType]
-        elif isinstance(step, Update):
-            value = resolved(step.value, batch, pipeline)
-            pipeline.change_variable(step.variable, value, step.mode)
-        elif isinstance(step, Call):
-            made = step.function(batch, *resolved(step.args, batch, pipeline))
-            if made is not None and hasattr(made, "selection"):
-                carried.batch = made
+        if mark.use_lock:
+            with pipeline.lock(name if mark.use_lock is True else mark.use_lock):
+                made = getattr(batch, name)(*args, **kwargs)
         else:
-            assert isinstance(step, Filter)
-            carried.batch = _filtered(step.predicate, batch, pipeline)
+            made = getattr(batch, name)(*args, **kwargs)
+        if made is not batch:
+            carried.batch = _checked(made, batch, f"The action '{name}'")
+
+    return do
+
+
+def _by_chance(step: Chance, steps: Steps) -> Callable[[Carried, Surroundings], None]:
+    def do(carried: Carried, pipeline: Surroundings) -> None:
+        number, carried.choices = carried.choices, carried.choices + 1
+        if chance(carried.seed, carried.iteration, number) < step.probability:
+            steps.all(carried, pipeline)
+
+    return do
+
+
+def _update(step: Update) -> Callable[[Carried, Surroundings], None]:
+    def do(carried: Carried, pipeline: Surroundings) -> None:
+        value = resolved(step.value, carried.batch, pipeline)
+        pipeline.change_variable(step.variable, value, step.mode)
+
+    return do
+
+
+def _call(step: Call) -> Callable[[Carried, Surroundings], None]:
+    def do(carried: Carried, pipeline: Surroundings) -> None:
+        batch = carried.batch
+        made = step.function(batch, *resolved(step.args, batch, pipeline))
+        if made is not batch and hasattr(made, "selection"):
+            carried.batch = _checked(made, batch, "")
+
+    return do
+
+
+def _filter(step: Filter) -> Callable[[Carried, Surroundings], None]:
+    def do(carried: Carried, pipeline: Surroundings) -> None:
+        carried.batch = _filtered(step.predicate, carried.batch, pipeline)
+
+    return do
 
 
 def _filtered(predicate: Any, batch: Batch, pipeline: Surroundings) -> Batch:
@@ -179,7 +231,11 @@ def _filtered(predicate: Any, batch: Batch, pipeline: Surroundings) -> Batch:
 
 
 def _checked(made: Any, batch: Batch, what: str) -> Batch:
-    if made is batch or hasattr(made, "selection"):
+    if hasattr(made, "selection"):
+        if made.pipeline is None:  # one that the action made: it is to find models and variables
+            made.pipeline = batch.pipeline
+        if made.selection.after is None and made is not batch:  # and to draw this run's numbers
+            made.selection = replace(made.selection, seed=batch.seed, iteration=batch.iteration)
         return made
     raise DataError(
         f"{what} of {type(batch).__name__} returned {'nothing' if made is None else repr(made)}; "
@@ -187,7 +243,8 @@ def _checked(made: Any, batch: Batch, what: str) -> Batch:
     )
 
 
-def _place(step: BatchStep, batch: Batch) -> str:
+def _place(step: BatchStep, carried: Carried) -> str:
+    batch = carried.batch
     ids = batch.indices[:4].tolist()
     shown = ", ".join(map(repr, ids)) + (", ..." if len(batch) > 4 else "")
-    return f"In the pipeline's step {step}, on batch {batch.iteration} (items {shown})."
+    return f"In the pipeline's step {step}, on batch {carried.iteration} (items {shown})."

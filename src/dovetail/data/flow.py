@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from dovetail.data.actions import find_action
 from dovetail.data.ahead import InThreads
 from dovetail.data.batch import Batch
 from dovetail.data.batch_steps import Carried, Steps
-from dovetail.data.pipeline_steps import (
-    BatchStep,
-    Join,
-    Merge,
-    Rebatch,
-    Step,
-    StreamStep,
-    actions,
-    streams,
-)
-from dovetail.data.walk import Epochs, Selection, Shuffle, Walk
+from dovetail.data.pipeline_steps import BatchStep, Join, Merge, Rebatch, StreamStep, streams
+from dovetail.data.rebatching import rebatched
+from dovetail.data.stages import Stage, in_order, stages
+from dovetail.data.walk import Epochs, Position, Selection, Shuffle, Walk
 from dovetail.errors import DataError, ParamsError, nearest
 
 if TYPE_CHECKING:
@@ -72,6 +65,9 @@ class Flow(Iterator[Batch]):
       pipeline: with a data set.
       how: the pass.
       start: a `state` of an earlier pass, to go on from.
+
+    Raises:
+      DataError: the pipeline has no data set, or can't go on from that state.
     """
 
     def __init__(
@@ -83,19 +79,36 @@ class Flow(Iterator[Batch]):
                 "first, as in (pipeline << dataset).run(...)."
             )
         self.pipeline, self.how = pipeline, how
-        self._positioned = not streams(pipeline.steps)
-        state = dict(start or {})
-        skipped = int(state.pop("batches", 0)) if not self._positioned else 0
-        self.walk = _walk(pipeline, how, state if self._positioned and state else None)
-        self._state = self.walk.state if self._positioned else {"batches": 0}
+        self._length = len(pipeline.dataset)
+        self._kind = _kind(streams(pipeline.steps))
         self._closing = contextlib.ExitStack()
+        self._stream: Iterator[Carried] = iter(())
         try:
-            self._stream = self._through(iter(self.walk), _stages(pipeline))
-            for _ in range(skipped):  # batches depend on those before them: they are made again
-                next(self)
+            self._begin(dict(start or {}))
         except BaseException:
             self.close()
             raise
+
+    def _begin(self, start: dict[str, Any]) -> None:
+        kind, first = self._kind, _FIRST[self._kind]
+        own = {name: start.pop(name, value) for name, value in first.items()}
+        if kind == "replayed" and start:
+            raise DataError(f"This pipeline can't go on from the state {start}: it is of another.")
+        self.walk = _walk(self.pipeline, self.how, start or None)
+        self._state = {**({} if kind == "replayed" else self.walk.state), **own}
+        cut = stages(self.pipeline.steps, self.pipeline.batch_class, ahead=self.how.prefetch > 0)
+        self._stream = self._through(iter(self.walk), cut, own)
+        again = own["batches"] if kind == "replayed" else 0
+        if again and in_order(stages(self.pipeline.steps, self.pipeline.batch_class, ahead=True)):
+            raise DataError(
+                "This pipeline can't go on from the middle: it changes the batch size more than "
+                "once, or of joined batches, so all batches before would have to be made again, "
+                "and models and variables would get them twice. Train outside of it, or leave "
+                "out a rebatch."
+            )
+        self._state = {**self._state, **({"batches": 0} if again else {})}
+        for _ in range(again):  # batches depend on those before them: they are made again
+            next(self)
 
     @property
     def state(self) -> dict[str, Any]:
@@ -108,15 +121,20 @@ class Flow(Iterator[Batch]):
         except BaseException:
             self.close()
             raise
-        if not self._positioned:
+        if self._kind == "replayed":
             self._state["batches"] += 1
-        elif carried.after is not None:
+        else:
+            assert carried.after is not None
             self._state = self.walk.state_at(carried.after)
+            if self._kind == "rebatched":
+                self._state |= {"given": carried.given, "batches": carried.batches}
+            elif self._kind == "beside":
+                self._state["beside"] = list(carried.beside)
         return carried.batch
 
     def close(self) -> None:
         """End the pass; no thread or process of it remains."""
-        self._stream: Iterator[Carried] = iter(())
+        self._stream = iter(())
         self._closing.close()
 
     def __enter__(self) -> Flow:
@@ -126,20 +144,25 @@ class Flow(Iterator[Batch]):
         self.close()
 
     def _through(
-        self, source: Iterator[Selection], stages: Sequence[_Stage | StreamStep]
+        self,
+        source: Iterator[Selection],
+        cut: Sequence[Stage | StreamStep],
+        own: Mapping[str, Any],
     ) -> Iterator[Carried]:
-        pipeline, ahead = self.pipeline, self.how.prefetch
+        pipeline = self.pipeline
+        states = list(own.get("beside", ()))
         stream: Iterator[Any] = source
-        for number, stage in enumerate(stages):
+        for number, stage in enumerate(cut):
             if isinstance(stage, Rebatch):
-                from dovetail.data.rebatching import rebatched
-
-                stream = rebatched(stream, stage.batch_size, stage.drop_last)
+                at = own if self._kind == "rebatched" else _FIRST["rebatched"]
+                stream = rebatched(stream, stage.batch_size, stage.drop_last, **at)
             elif isinstance(stage, (Join, Merge)):
-                stream = self._beside(stream, stage)
+                count = len(stage.pipelines)
+                stream = self._beside(stream, stage, states[:count])
+                del states[:count]
             else:
-                ahead = 0 if stage.needs_models else ahead
-                work = _Work(stage.steps, pipeline, begins=number == 0)
+                ahead = self.how.prefetch if stage.ahead else 0
+                work = _Work(stage.steps, pipeline, self._length, begins=number == 0)
                 stream = self._worked(stream, work, ahead)
         return stream
 
@@ -151,81 +174,88 @@ class Flow(Iterator[Batch]):
         else:
             from dovetail.data.worker_processes import InProcesses
 
+            selections = cast(Iterator[Selection], stream)
             made = self._closing.enter_context(
-                InProcesses(cast(Iterator[Selection], stream), work.steps, self.pipeline, ahead)
+                InProcesses(selections, work.steps, self.pipeline, ahead)
             )
         return (carried for carried in made if carried is not None)
 
-    def _beside(self, stream: Iterator[Carried], step: Join | Merge) -> Iterator[Carried]:
+    def _beside(
+        self, stream: Iterator[Carried], step: Join | Merge, states: Sequence[Any]
+    ) -> Iterator[Carried]:
         others = [
-            self._closing.enter_context(Flow(other, other.pass_beside(self.how)))
-            for other in step.pipelines
+            self._closing.enter_context(Flow(other, other.pass_beside(self.how), state))
+            for other, state in itertools.zip_longest(step.pipelines, states)
         ]
-        for carried in stream:
-            more = tuple(_next_of(other) for other in others)
-            if isinstance(step, Join):
-                carried.joined = (*carried.joined, *more)
-            else:
-                number = carried.batch.iteration
-                carried.batch = _merged((carried.batch, *more), step.function, number)
-                carried.after = None
-            yield carried
+        return _with_others(stream, step, others)
 
 
-@dataclass(frozen=True)
-class _Stage:
-    steps: tuple[BatchStep, ...]
-    needs_models: bool
+def _with_others(
+    stream: Iterator[Carried], step: Join | Merge, others: Sequence[Flow]
+) -> Iterator[Carried]:
+    for carried in stream:
+        more = tuple(_next_of(other) for other in others)
+        carried.beside = (*carried.beside, *(other.state for other in others))
+        if isinstance(step, Join):
+            carried.joined = (*carried.joined, *more)
+        else:
+            carried.batch = _merged((carried.batch, *more), step.function, carried.iteration)
+        yield carried
+
+
+Kind = Literal["plain", "rebatched", "beside", "replayed"]
+
+# What the state of a pass holds beside that of its walk, and how that begins.
+_FIRST: Mapping[Kind, Mapping[str, Any]] = {
+    "plain": {},
+    "rebatched": {"given": 0, "batches": 0},
+    "beside": {"beside": []},
+    "replayed": {"batches": 0},
+}
+
+
+def _kind(found: Sequence[StreamStep]) -> Kind:
+    rebatches = sum(isinstance(step, Rebatch) for step in found)
+    if not found:
+        return "plain"
+    if rebatches == 0:
+        return "beside"
+    return "rebatched" if len(found) == 1 else "replayed"
 
 
 class _Work:
     """The steps of one stage, done to what comes: the first stage makes the batches."""
 
-    def __init__(self, steps: Sequence[BatchStep], pipeline: Pipeline, *, begins: bool) -> None:
+    def __init__(
+        self, steps: Sequence[BatchStep], pipeline: Pipeline, length: int, *, begins: bool
+    ) -> None:
         self.steps, self.begins = tuple(steps), begins
         self._pipeline = pipeline
+        self._length = length
         self._do = Steps(steps, pipeline.timings_kept)
         assert pipeline.dataset is not None
-        self._make: Callable[..., Batch] = partial(pipeline.dataset.create_batch, pipeline=pipeline)
+        self._create = pipeline.dataset.create_batch
 
     def __call__(self, given: Any) -> Carried | None:
-        carried = Carried(self._make(given), after=given.after) if self.begins else given
-        return self._do(carried, self._pipeline)
+        if self.begins:
+            batch = self._create(given, self._pipeline)
+            return self._do(begun(batch, given, self._length), self._pipeline)
+        return self._do(given, self._pipeline)
 
 
-def _stages(pipeline: Pipeline) -> list[_Stage | StreamStep]:
-    """Cut the steps where batches are needed in order, and where models are first needed."""
-    batch_class = pipeline.batch_class
-    stages: list[_Stage | StreamStep] = []
-    modelled = False
-    steps: list[BatchStep] = []
+def begun(batch: Batch, selection: Selection, length: int) -> Carried:
+    """Set a batch on its way.
 
-    def end() -> None:
-        if steps or not stages:
-            stages.append(_Stage(tuple(steps), modelled))
-            steps.clear()
-
-    for step in pipeline.steps:
-        if isinstance(step, StreamStep):
-            end()
-            stages.append(step)
-            continue
-        if not modelled and _needs_model(step, batch_class):
-            end()
-            modelled = True
-        steps.append(step)
-    end()
-    return stages
-
-
-def _needs_model(step: Step, batch_class: type | None) -> bool:
-    if batch_class is None:
-        return False
-    return any(
-        find_action(batch_class, act.name).model is not None
-        for act in actions((step,))
-        if hasattr(batch_class, act.name)
-    )
+    Args:
+      batch: of the selection.
+      selection: of a walk.
+      length: of the data set that is walked over.
+    """
+    after = selection.after
+    assert after is not None
+    begin = after.epoch * length + after.position - len(selection)
+    before = Position(begin // length, begin % length, selection.iteration)
+    return Carried(batch, selection.seed, selection.iteration, before=before, after=after)
 
 
 def _walk(pipeline: Pipeline, how: Pass, start: dict[str, int] | None) -> Walk:
@@ -252,8 +282,6 @@ def _next_of(flow: Flow) -> Batch:
 
 
 def _merged(batches: tuple[Batch, ...], function: Callable[..., Any] | None, number: int) -> Batch:
-    import dataclasses
-
     batch = type(batches[0]).merge(batches) if function is None else function(list(batches))
     if not isinstance(batch, Batch):
         raise DataError(f"The function given to merge returned {batch!r}; it must return a batch.")

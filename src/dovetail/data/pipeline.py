@@ -28,7 +28,7 @@ from dovetail.data.pipeline_steps import (
     actions,
 )
 from dovetail.data.variables import Declared, Variables, checked_mode
-from dovetail.errors import DataError, ParamsError, nearest
+from dovetail.errors import DataError, DefinitionError, ParamsError, nearest
 
 if TYPE_CHECKING:
     from dovetail.data.batch import Batch
@@ -107,7 +107,7 @@ class Pipeline:
             steps=(*self.steps, *other.steps),
             _declared=self._declared | other._declared,
             _models=_together(self._models, other._models),
-            _model_configs=self._model_configs | other._model_configs,
+            _model_configs=_overlaid(self._model_configs, other._model_configs),
             _lazy=self._lazy or other._lazy,
         )
         return made._checked()
@@ -139,7 +139,7 @@ class Pipeline:
 
     def __lshift__(self, dataset: Dataset) -> Pipeline:
         """Bind the pipeline to a data set; every action must be one of its batch class."""
-        if not hasattr(dataset, "create_batch"):
+        if not hasattr(type(dataset), "create_batch"):
             raise ParamsError(
                 f"pipeline << dataset: on the right stands a data set; got {dataset!r}."
             )
@@ -148,6 +148,13 @@ class Pipeline:
     def _checked(self) -> Pipeline:
         """Return this pipeline if its batch class has all of its actions."""
         if self.batch_class is not None:
+            hidden = sorted(actions_of(self.batch_class).keys() & set(dir(Pipeline)))
+            if hidden:
+                raise DefinitionError(
+                    f"{self.batch_class.__name__} has an action '{hidden[0]}', and a pipeline has "
+                    f"a method of that name: {hidden[0]}() would not be the action. Call the "
+                    "action otherwise."
+                )
             for act in actions(self.steps):
                 self._check(act.name)
         return self
@@ -403,11 +410,15 @@ class Pipeline:
             if self._lazy is None:
                 options = {"n_epochs": None, **options}
             live.flow = Flow(self, self._pass(batch_size, options))
-        elif batch_size is not None and batch_size != live.flow.how.batch_size:
-            raise ParamsError(
-                f"next_batch was begun with batch_size={live.flow.how.batch_size}, and asks for "
-                f"{batch_size} now. Call reset('iter') to begin anew."
-            )
+        else:
+            begun = live.flow.how
+            asked = options if batch_size is None else {"batch_size": batch_size, **options}
+            for name, value in asked.items():
+                if getattr(begun, name, value) is not value and getattr(begun, name) != value:
+                    raise ParamsError(
+                        f"next_batch was begun with {name}={getattr(begun, name)!r}, and asks for "
+                        f"{value!r} now. Call reset('iter') to begin anew."
+                    )
         return next(live.flow)
 
     def reset(self, *what: str) -> Pipeline:
@@ -529,7 +540,7 @@ def _together(
     one: Mapping[str, Static | Imported], other: Mapping[str, Static | Imported]
 ) -> dict[str, Static | Imported]:
     for name in one.keys() & other.keys():
-        if one[name] is not other[name]:
+        if one[name] != other[name]:
             raise ParamsError(
                 f"Both pipelines have a model '{name}' of their own, and + would lose one of "
                 "them. Declare it once, in a template that both are made from."

@@ -21,11 +21,11 @@ class Static:
     descriptor: Any
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Imported:
     """A model of another pipeline, looked up there when it is first asked for."""
 
-    source: Pipeline
+    source: Pipeline  # compared by identity, as pipelines are
 
 
 class Models:
