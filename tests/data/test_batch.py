@@ -53,6 +53,7 @@ def test_data_is_the_nameless_whole_of_a_batch_without_components():
     batch[1].data = 9
     assert batch.data.tolist() == [1, 9]
     assert batch.components is None
+    assert Batch(2, preloaded=[3, 4]).indices.tolist() == [0, 1]
 
 
 def test_several_components_are_assigned_at_once():

@@ -2,8 +2,11 @@
 
 import asyncio
 import os
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -71,6 +74,15 @@ class InThreads(InProcesses):
     @inbatch_parallel(init="indices", post="y")
     def draw(self, id):
         return self.random(self.get_pos(id)).random()
+
+
+def lives(process):
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    stat = Path(f"/proc/{process}/stat")  # not on macOS
+    return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
 @pytest.mark.parametrize("target", LOCAL)
@@ -227,6 +239,35 @@ def test_a_killed_process_ends_the_run_with_its_name_and_exit_code():
         InProcesses([1, 2]).die()
     batch = InProcesses([1], preloaded={"x": [1]})
     assert batch.double().y == [(2, 0)]  # by new processes
+
+
+def test_processes_end_when_the_one_that_started_them_is_killed(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os, time\n"
+        "from dovetail.data.batch import Batch\n"
+        "from dovetail.data.inbatch import inbatch_parallel\n"
+        "class Own(Batch):\n"
+        "    @inbatch_parallel(init='indices', post='show', target='processes')\n"
+        "    def pid(self, id):\n"
+        "        return os.getpid()\n"
+        "    def show(self, results):\n"
+        "        print(*results, flush=True)\n"
+        "if __name__ == '__main__':\n"
+        "    Own([1, 2]).pid()\n"
+        "    time.sleep(60)\n"
+    )
+    process = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True)
+    with process:
+        assert process.stdout is not None
+        workers = {int(word) for word in process.stdout.readline().split()}
+        process.kill()
+    for _ in range(200):
+        if not any(lives(worker) for worker in workers):
+            break
+        time.sleep(0.05)
+    else:
+        pytest.fail("a worker process lives on")
 
 
 def test_what_can_not_travel_to_a_process_is_said_to_be_so():

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,6 +20,7 @@ from dovetail.errors import DataError
         (("x", 1), ["x", 1]),
         (np.array([2.5, 1.5]), [2.5, 1.5]),
         (range(4, 7), [4, 5, 6]),
+        (torch.tensor([4, 2]), [4, 2]),
         ([("a", 1), ("a", 2)], [("a", 1), ("a", 2)]),
         (lambda: 2, [0, 1]),
         (lambda: ["q"], ["q"]),

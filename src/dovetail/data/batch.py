@@ -12,7 +12,6 @@ from dovetail.data.batch_merge import merged, part_of
 from dovetail.data.batch_seeds import SeededItems
 from dovetail.data.components import NotLoadedError, check_components
 from dovetail.data.ids import ids_array
-from dovetail.data.index import DatasetIndex
 from dovetail.data.item import Item
 from dovetail.data.preloaded import as_source
 from dovetail.data.selection import Selection
@@ -31,7 +30,7 @@ class Batch(BaseActions, SeededItems):
     that it may be written to; what an action makes is assigned.
 
     Args:
-      indices: the ids of the items, [n]; or a `Selection`.
+      indices: the ids of the items, [n]; or how many; or a `Selection`.
       preloaded: data of these n items: a dict by component, a tuple in the order of the
         components, or one array or list. Without it the data set's.
       dataset: which the items are of.
@@ -316,7 +315,8 @@ class Batch(BaseActions, SeededItems):
 
 
 def selected(indices: Any) -> Selection:
-    """Give the selection of a batch that no walk gave: its ids, as they stand."""
-    ids = DatasetIndex(indices).indices if isinstance(indices, DatasetIndex) else ids_array(indices)
+    """Give the selection of a batch that no walk gave: its ids, as they stand, or a length."""
+    whole = isinstance(indices, int | np.integer) and not isinstance(indices, bool)
+    ids = np.arange(indices) if whole else ids_array(indices)
     count = len(ids)
     return Selection(ids, np.arange(count), np.zeros(count, np.int64))

@@ -33,6 +33,8 @@ def load(
 ) -> None:
     """Fill components of a batch; see `Batch.load`."""
     names = _names(batch, components)
+    if not len(batch):
+        return
     if src is None and batch.dataset is not None and isinstance(batch.dataset.index, FilesIndex):
         src = batch.dataset.index.get_fullpath
     if src is None:

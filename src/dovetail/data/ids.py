@@ -53,6 +53,8 @@ def ids_array(index: Any) -> np.ndarray:
             "An index is made from a length, a list or array of ids, or a function that gives "
             f"either; got {type(index).__name__} {index!r}."
         )
+    if hasattr(index, "numpy"):  # a tensor
+        index = index.numpy()
     if isinstance(index, np.ndarray):
         ids = index.copy()
     else:

@@ -137,8 +137,22 @@ def _processes() -> Executor:
         if "processes" not in _pools:
             # Not forked: a fork of a process with threads, torch's too, may hang.
             context = multiprocessing.get_context("spawn")
-            _pools["processes"] = ProcessPoolExecutor(_cpus(), mp_context=context)
+            _pools["processes"] = ProcessPoolExecutor(
+                _cpus(), mp_context=context, initializer=_end_with_parent
+            )
         return _pools["processes"]
+
+
+def _end_with_parent() -> None:
+    """In a worker process: end when the process that started it is gone, killed perhaps."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _death() -> str:
@@ -157,8 +171,9 @@ def _said_of(workers: Sequence[tuple[str, int | None]]) -> str:
     ended.sort(key=lambda worker: worker[1] == -15)
     said = f"{ended[0][0]} (exit code {ended[0][1]})" if ended else "one of them"
     return (
-        f"A worker process died in the middle of a batch: {said}. It may have run out of memory. "
-        "The batch was not finished."
+        f"A worker process died in the middle of a batch: {said}. It may have run out of memory; "
+        "or the script that runs has no `if __name__ == '__main__':` around what it does, so that "
+        "each worker began it anew. The batch was not finished."
     )
 
 
