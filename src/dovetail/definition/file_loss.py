@@ -187,7 +187,11 @@ class _Part:
         loss = self.registered()(*args, **kwargs)
         if not torch.compiler.is_compiling():
             self._check(loss)
-        return loss, self.counts.weight(output, labels)
+        weight = self.counts.weight(output, labels)
+        if isinstance(weight, Tensor) and not self.counts.of_keras:
+            # torch's mean over no label is nan, which would spoil the parts that have some.
+            loss = torch.where(weight > 0, loss, torch.zeros_like(loss))
+        return loss, weight
 
     def _plain(self, output: Any, labels: Any) -> tuple[Any, Any]:
         """Return the tensors that a library's loss takes; class ids as that library has them."""
