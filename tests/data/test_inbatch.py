@@ -257,7 +257,9 @@ def test_processes_end_when_the_one_that_started_them_is_killed(tmp_path):
         "    Own([1, 2]).pid()\n"
         "    time.sleep(60)\n"
     )
-    process = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
     with process:
         assert process.stdout is not None
         workers = {int(word) for word in process.stdout.readline().split()}
