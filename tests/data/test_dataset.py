@@ -9,6 +9,7 @@ import torch
 
 from dovetail.data.batch import Batch
 from dovetail.data.dataset import Dataset
+from dovetail.data.feed import RecordFeed
 from dovetail.data.record_writer import RecordWriter
 from dovetail.data.records import Records
 from dovetail.data.schema import Field, Schema
@@ -142,6 +143,14 @@ def test_a_part_of_records_keeps_the_rows_numbers_as_ids(tmp_path):
     assert batch.name == ["row 5", "row 8"]
     rows = part.rows([2, 0], seed=0, epoch=0)
     np.testing.assert_array_equal(batch.seeds, rows.seeds)
+
+
+def test_batches_of_records_come_in_the_order_in_which_a_run_has_them(tmp_path):
+    records = Records(write_records(tmp_path / "r", 23)).select(np.arange(3, 20))
+    feed = RecordFeed(records, 4, seed=6, stop=34)
+    batches = Dataset.from_records(records).gen_batch(4, shuffle=True, seed=6, n_epochs=2)
+    for fed, batch in zip(feed, batches, strict=True):
+        assert fed.features["name"] == batch.name
 
 
 def test_a_class_may_name_some_of_the_fields_and_others_for_its_actions(tmp_path):

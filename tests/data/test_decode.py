@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from dovetail.data import decode
-from dovetail.data.decode import decode_images
+from dovetail.data.decode import decode_image, decode_images
 from dovetail.errors import DataError
 
 
@@ -52,6 +52,24 @@ def test_plain_jpegs_have_the_pixels_that_pillow_gives(shape, options):
     assert all(decode._jpeg_decoded(file, into) for file in files)
     expected = [np.asarray(Image.open(io.BytesIO(file)).convert("RGB")) for file in files]
     np.testing.assert_array_equal(decode_images(files), np.stack(expected))
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "png"])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("size", [None, (6, 5), (3, 9)])
+def test_one_image_alone_is_decoded_as_in_a_batch(pixels, kind, channels, size):
+    files = [encoded(one, kind) for one in pixels[:5]]
+    alone = [decode_image(file, size, channels=channels) for file in files]
+    np.testing.assert_array_equal(decode_images(files, size, channels=channels), np.stack(alone))
+    alone[0][:] = 0  # it may be written to
+
+
+@pytest.mark.parametrize("file", [b"", b"nothing", b"\xff\xd8\xff nothing"])
+def test_one_image_that_cannot_be_decoded_is_named(file):
+    with pytest.raises(DataError, match="x.jpg holds no image"):
+        decode_image(file, where="x.jpg")
+    with pytest.raises(DataError, match="1, 3 or 4"):
+        decode_image(file, channels=2)
 
 
 def test_without_simplejpeg_pillow_decodes(pixels, monkeypatch):

@@ -223,7 +223,9 @@ class Batch(BaseActions, SeededItems):
 
     def __getattr__(self, name: str) -> Any:
         # Only what is not there yet comes here: a component, to be loaded now.
-        if name.startswith("_") or name not in (self.components or ()):
+        if name.startswith("_"):  # such as __array__, by which libraries ask what an object can do
+            raise AttributeError(f"{type(self).__name__} has no '{name}'.")
+        if name not in (self.components or ()):
             known = [one for one in dir(type(self)) if not one.startswith("_")]
             said = nearest(name, [*(self.components or ()), *known])
             raise AttributeError(f"{type(self).__name__} has no '{name}'.{said}")

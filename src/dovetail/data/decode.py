@@ -89,19 +89,55 @@ def decode_images(
     return out.reshape(*out.shape[:3], channels)
 
 
+def decode_image(
+    encoded: bytes,
+    size: tuple[int, int] | None = None,
+    *,
+    channels: int = 3,
+    where: str = "the image",
+) -> np.ndarray:
+    """Decode one image, in the thread of the caller; see `decode_images`.
+
+    Returns:
+      uint8 [height, width, channels].
+
+    Raises:
+      DataError: if it can't be decoded.
+    """
+    mode = _MODES.get(channels)
+    if mode is None:
+        raise DataError(f"channels must be 1, 3 or 4; got {channels!r}.")
+    if mode == "RGB":
+        shape = _plain_jpeg_shape(encoded)
+        if shape is not None and size in (None, shape):
+            pixels = np.empty((*shape, 3), np.uint8)
+            if _jpeg_decoded(encoded, pixels):
+                return pixels
+    pixels = _decoded(encoded, 0, size, mode, lambda _: where)
+    return np.array(pixels.reshape(*pixels.shape[:2], channels))
+
+
+def _plain_jpeg_shape(encoded: bytes) -> tuple[int, int] | None:
+    """The height and width of a plain colour JPEG, if simplejpeg is there to say."""
+    simplejpeg = _simplejpeg()
+    if simplejpeg is None or not isinstance(encoded, bytes) or encoded[:3] != _JPEG:
+        return None
+    try:
+        height, width, space, _ = simplejpeg.decode_jpeg_header(encoded)
+    except ValueError:
+        return None
+    return (height, width) if space == "YCbCr" else None
+
+
 def _jpeg_decoded(encoded: bytes, into: np.ndarray) -> bool:
     """Decode a plain colour JPEG of this size right into its place, if simplejpeg is there.
 
     What it does not take (another size, grey, CMYK, damage) is left to Pillow and its messages.
     """
-    simplejpeg = _simplejpeg()
-    if simplejpeg is None or not isinstance(encoded, bytes) or encoded[:3] != _JPEG:
+    if _plain_jpeg_shape(encoded) != into.shape[:2]:
         return False
     try:
-        height, width, space, _ = simplejpeg.decode_jpeg_header(encoded)
-        if (height, width) != into.shape[:2] or space != "YCbCr":
-            return False
-        simplejpeg.decode_jpeg(encoded, "RGB", buffer=into)
+        _simplejpeg().decode_jpeg(encoded, "RGB", buffer=into)
     except ValueError:
         return False
     return True
@@ -143,7 +179,7 @@ def _decoded(
     except Exception as error:  # a damaged file makes Pillow raise nearly anything
         raise DataError(
             f"{where(row)} holds no image that can be decoded ({type(error).__name__}: {error}; "
-            f"{len(encoded)} bytes). Prepare the records without it."
+            f"{len(encoded)} bytes). Leave it out of the data, or mend it."
         ) from error
 
 

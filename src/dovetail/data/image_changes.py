@@ -84,7 +84,8 @@ def resized(image: np.ndarray, size: tuple[int, int], resample: str = "bilinear"
     """Scale one image, by Pillow: when it gets smaller, with a filter as wide as that asks for.
 
     Args:
-      image: [height, width] or [height, width, channels], of any dtype of numbers.
+      image: [height, width] or [height, width, channels], of any dtype of numbers; what is not
+        uint8 is computed in float32.
       size: height and width to scale to.
       resample: "nearest", "bilinear", "bicubic", "lanczos", "box" or "hamming".
 
@@ -105,7 +106,8 @@ def rotated(
     """Turn one image about its centre, counter-clockwise, by Pillow; its size stays.
 
     Args:
-      image: [height, width] or [height, width, channels], of any dtype of numbers.
+      image: [height, width] or [height, width, channels], of any dtype of numbers; what is not
+        uint8 is computed in float32.
       angle: in degrees.
       fill: what the corners get that were outside.
       resample: "nearest", "bilinear" or "bicubic".

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from dovetail.data.batch_tables import written
-from dovetail.data.decode import decode_images
+from dovetail.data.decode import decode_image
 from dovetail.errors import DataError
 
 ENDINGS: dict[str, tuple[str, ...]] = {
@@ -65,7 +65,7 @@ def read_item(path: str, fmt: str | None, channels: int, size: tuple[int, int] |
     ending = (fmt or Path(path).suffix[1:]).lower()
     if ending == "image" or ending in ENDINGS["image"]:
         encoded = Path(path).read_bytes()
-        return decode_images([encoded], size, channels=channels, where=lambda _: f"'{path}'")[0]
+        return decode_image(encoded, size, channels=channels, where=f"'{path}'")
     if ending not in ("npy", "npz"):
         raise DataError(f"'{path}' has no ending of a file that can be read; say fmt=...")
     try:
