@@ -186,6 +186,41 @@ def test_an_error_among_slow_items_comes_where_its_item_would_have():
     assert threads() == []
 
 
+@pytest.mark.parametrize("depth", [1, 3])
+def test_quick_items_are_made_depth_at_once(depth):
+    made = []
+
+    def source():
+        for number in range(10):
+            made.append(number)
+            yield number
+
+    items = WhereSlow(source(), depth, clock=lambda: 0.0)
+    seen = [(next(items), len(made)) for _ in range(depth + 1)]
+    assert seen == [*((number, depth) for number in range(depth)), (depth, 2 * depth)]
+    items.close()
+    assert list(items) == []
+
+
+def test_nothing_more_is_made_after_a_slow_item_before_it_is_given():
+    source = Slowly(0, 2, 10)
+    items = WhereSlow(source, 4, clock=source.clock)
+    next(items)
+    assert source.now == pytest.approx(0.001)
+    next(items)
+    assert source.now == pytest.approx(0.002)
+
+
+def test_an_error_after_quick_items_comes_where_its_item_would_have():
+    items = WhereSlow(fails_after(5), 3, clock=lambda: 0.0)
+    assert [next(items) for _ in range(5)] == list(range(5))
+    with pytest.raises(KeyError, match="the one after") as caught:
+        next(items)
+    names = [frame.name for frame in traceback.extract_tb(caught.value.__traceback__)]
+    assert "fails_after" in names
+    assert list(items) == []
+
+
 @pytest.mark.parametrize("taken", [1, 20])
 def test_closing_ends_the_thread_and_the_iterable(taken):
     source = Slowly(0, 1000, 1000)
