@@ -272,7 +272,7 @@ def test_a_layer_made_anew_at_each_call_is_refused() -> None:
 
 
 def test_a_layer_outside_the_program_is_named() -> None:
-    with pytest.raises(DefinitionError, match=r"layers\.layer\("):
+    with pytest.raises(DefinitionError, match=r"<Dense name=.*layers\.layer\(Dense, \.\.\.\)"):
         program(lambda x: kl.Dense(3)(x)).train_step(VECTORS, torch.zeros(4, 3))
 
 
@@ -367,3 +367,27 @@ def test_averages_take_the_place_of_keras_weights() -> None:
     expected = VECTORS @ averages.state()["dense.kernel"]
     assert torch.equal(made.predict_step(VECTORS)["predictions"]["output"], expected)
     assert not torch.equal(VECTORS @ made.state()["dense.kernel"], expected)
+
+
+def test_a_program_on_the_cpu_works_where_keras_would_use_another_device(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def net(x: Tensor) -> Tensor:
+        x = lay(kl.LSTM, 4, dropout=0.1)(x)
+        x = lay(kl.Dropout, 0.5, seed=3)(lay(kl.BatchNormalization)(lay(kl.Rescaling, 0.5)(x)))
+        return lay(kl.Dense, 3, kernel_regularizer="l2", activity_regularizer="l1")(x)
+
+    expected = [float(program(net).train_step(SEQUENCES, torch.zeros(4, 3))["loss"])]
+    monkeypatch.setattr("keras.src.backend.torch.core.DEFAULT_DEVICE", "meta")
+    made = program(net)
+    assert [float(made.train_step(SEQUENCES, torch.zeros(4, 3))["loss"])] == expected
+    made.eval_step(SEQUENCES, torch.zeros(4, 3))
+    assert {value.device.type for value in made.state().values()} == {"cpu"}
+
+
+def test_keras_computes_where_the_layer_was_moved() -> None:
+    made = program(lambda x: lay(kl.Dense, 3)(x), example=(VECTORS, torch.zeros(4, 3)))
+    made.network.to("meta")
+    with layers.scope():
+        output = made.network.dense(VECTORS.to("meta"))  # type: ignore[operator]
+    assert output.device.type == "meta"

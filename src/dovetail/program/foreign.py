@@ -130,9 +130,10 @@ def _message(parameter: nn.Parameter, noted: Registrations) -> str:
         if own is parameter:
             whole = _outermost(module, noted)
             kind = type(whole).__name__
+            shown = whole if isinstance(module, nn.ParameterDict) else module  # one of Keras'
             kind = f"torch.nn.{kind}" if getattr(nn, kind, None) is type(whole) else kind
             return (
-                f"{line}: the loss depends on '{name}' (shape {shape}) of {module!r}, which is "
+                f"{line}: the loss depends on '{name}' (shape {shape}) of {shown!r}, which is "
                 "made inside model_fn: it would be new at each step, and never trained or saved. "
                 f"Write layers.layer({kind}, ...)(x) instead of {kind}(...)(x)."
             )
@@ -142,14 +143,24 @@ def _message(parameter: nn.Parameter, noted: Registrations) -> str:
         for name, own in candidate.__dict__.get("_parameters", {}).items():
             if own is parameter:
                 return (
-                    f"The loss depends on '{name}' (shape {shape}) of {candidate!r}, which the "
-                    "program does not hold, so it would not be trained or saved. Write "
+                    f"The loss depends on '{name}' (shape {shape}) of {_shown(candidate)}, which "
+                    "the program does not hold, so it would not be trained or saved. Write "
                     "layers.layer(the_module, name='...')(x) instead of the_module(x)."
                 )
     return (
         f"The loss depends on a parameter of shape {shape} that the program does not hold, so it "
         "would not be trained or saved. Make it with layers.get_variable(name, shape)."
     )
+
+
+def _shown(module: nn.Module) -> str:
+    if isinstance(module, nn.ParameterDict):  # of a Keras layer, which has variables of its own
+        for candidate in gc.get_objects():
+            if issubclass(type(candidate), nn.Module) and any(
+                child is module for child in candidate.__dict__.get("_modules", {}).values()
+            ):
+                return repr(candidate)
+    return repr(module)
 
 
 def _outermost(module: nn.Module, noted: Registrations) -> nn.Module:
