@@ -9,15 +9,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import dovetail
 from dovetail.cli.main import main
 from dovetail.data.order import batch_indices
+from dovetail.definition.metrics import MetricSet
+from dovetail.definition.source import execute
 from dovetail.run import checkpoint, params_folder
 
 PAGE = (Path(__file__).parents[2] / "docs" / "ways_in.md").read_text(encoding="utf-8")
 DATA, *FILES, MOVED = re.findall(r"^```python\n(.*?)^```", PAGE, re.M | re.S)
-PREPARE, RUN, RUN_PARAMS = re.findall(r"^```bash\n(.*?)^```", PAGE, re.M | re.S)
+PREPARE, RUN, RUN_PARAMS, RUN_PIPELINE = re.findall(r"^```bash\n(.*?)^```", PAGE, re.M | re.S)
 (PARAMS,) = re.findall(r"^```yaml\n(.*?)^```", PAGE, re.M | re.S)
 NAMES = re.findall(r"^`(\w+\.py)`", PAGE, re.M)
 
@@ -32,7 +35,7 @@ def folder(in_tmp: Path) -> Path:
     """Every file of the page, and the records, in the working directory."""
     exec(DATA, {})
     commanded(PREPARE)
-    assert len(NAMES) == len(FILES) == 6
+    assert len(NAMES) == len(FILES) == 7
     for name, text in zip(NAMES, FILES, strict=True):
         Path(name).write_text(text)
     Path("configs").mkdir()
@@ -73,6 +76,16 @@ def test_every_way_gives_the_same_loss(folder: Path):
     measured = {
         name: dovetail.Estimator(*of).evaluate(lambda: [({"x": every["x"]}, every["label"])])
         for name, of in made.items()
+    }
+    assert RUN_PIPELINE.split() == ["python", NAMES[-1]]
+    program = execute(Path(NAMES[-1])).program
+    steps = program.eval_step({"x": torch.as_tensor(every["x"])}, torch.as_tensor(every["label"]))
+    own = MetricSet(program.statics("eval").metrics)
+    own.update(steps["metrics"], weight=90)
+    measured["pipeline"] = {
+        "global_step": program.global_step,
+        "loss": float(steps["loss"]),
+        **own.compute(),
     }
     expected = by_hand()
     for name, values in measured.items():
