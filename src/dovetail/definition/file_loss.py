@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,10 +11,10 @@ from torch import Tensor, nn
 from dovetail.definition.argument_order import labels_first
 from dovetail.definition.hparams import HParams
 from dovetail.definition.keras_device import keras_on
-from dovetail.definition.loss_counts import counts_of, is_keras_loss, mask_of, of_library
-from dovetail.definition.signature import Matched, where
-from dovetail.errors import DefinitionError, nearest
-from dovetail.layers.layer import layer
+from dovetail.definition.loss_counts import is_keras_loss, mask_of
+from dovetail.definition.one_loss import OneLoss
+from dovetail.definition.signature import Matched
+from dovetail.errors import DefinitionError
 
 _OFFERED = ("output", "labels", "params", "mode")
 _LABELS_FIRST = ("labels", "output", "params", "mode")
@@ -97,7 +96,7 @@ class FileLoss:
         names: list[str | None] = list(loss) if isinstance(loss, Mapping) else [None]
         losses = list(loss.values()) if isinstance(loss, Mapping) else [loss]
         self.parts = [
-            _Part(output, one, match, what, settings if output is None else None)
+            OneLoss(output, one, match, what, settings if output is None else None)
             for output, one, (what, match) in zip(names, losses, matched(loss).items(), strict=True)
         ]
         self.stated = weight
@@ -146,117 +145,7 @@ class FileLoss:
         return total, weight
 
 
-class _Part:
-    """The loss of one output, or of all."""
-
-    def __init__(
-        self,
-        output: str | None,
-        loss: Any,
-        match: Matched,
-        what: str,
-        settings: Mapping[str, Any] | None,
-    ) -> None:
-        self.output = output
-        self.loss = loss
-        self.match = match
-        self.what = what
-        self.settings = settings
-        self.counts = counts_of(loss, settings or {}, what)
-        self.library = of_library(loss)
-        state = [*loss.parameters(), *loss.buffers()] if isinstance(loss, nn.Module) else []
-        self.layer_name = None
-        if state:
-            self.layer_name = "loss" if output is None else f"loss_{output}".replace(".", "_")
-
-    def registered(self) -> Any:
-        return self.loss if self.layer_name is None else layer(self.loss, name=self.layer_name)
-
-    def __call__(
-        self, values: Mapping[str, Any], outputs: Mapping[str, Any]
-    ) -> tuple[Tensor, Tensor | str | None]:
-        output, labels = values["output"], values["labels"]
-        if self.output is not None:
-            output = output_of(outputs, self.output, self.what)
-            labels = labels_of(labels, self.output)
-        if self.library:
-            output, labels = self._plain(output, labels)
-        if self.library or self.output is not None:
-            values = {**values, "output": output, "labels": labels}
-        args, kwargs = self.match.arguments(values, self.settings)
-        loss = self.registered()(*args, **kwargs)
-        if not torch.compiler.is_compiling():
-            self._check(loss)
-        weight = self.counts.weight(output, labels)
-        if isinstance(weight, Tensor) and not self.counts.of_keras:
-            # torch's mean over no label is nan, which would spoil the parts that have some.
-            loss = torch.where(weight > 0, loss, torch.zeros_like(loss))
-        return loss, weight
-
-    def _plain(self, output: Any, labels: Any) -> tuple[Any, Any]:
-        """Return the tensors that a library's loss takes; class ids as that library has them."""
-        output, labels = self._one(output, "output"), self._one(labels, "labels")
-        if (
-            self.counts.of_classes
-            and not is_keras_loss(self.loss)  # which does so itself
-            and labels.dim() == output.dim()
-            and labels.shape[-1] == 1 != output.shape[-1]
-        ):
-            labels = labels.squeeze(-1)
-        return output, labels
-
-    def _one(self, value: Any, name: str) -> Tensor:
-        if isinstance(value, Mapping) and len(value) == 1:
-            value = next(iter(value.values()))
-        if isinstance(value, Tensor):
-            return value
-        if value is None:
-            raise DefinitionError(f"{self.what}: {_named(self.loss)} needs labels; there are none.")
-        names = ", ".join(value) if isinstance(value, Mapping) else f"{len(value)} tensors"
-        raise DefinitionError(
-            f"{self.what}: {_named(self.loss)} takes one tensor, and the {name} are several "
-            f"({names}). Give a loss for each output, loss = {{'NAME': ..., ...}}, or write "
-            "def loss(output, labels) that puts them together."
-        )
-
-    def _check(self, loss: Any) -> None:
-        if isinstance(loss, Tensor) and loss.numel() == 1 and loss.dim() < 2:
-            return
-        if isinstance(loss, Tensor):
-            raise DefinitionError(
-                f"{self.what}: {_named(self.loss)} gave values of shape {list(loss.shape)}; a "
-                f"loss is a scalar. {_cure(self.loss, self.what)}"
-            )
-        cure = "Return the loss as a tensor: .item() and float() would cut it off from the gradient"
-        if isinstance(loss, tuple):
-            cure = "Return the loss alone; what it counts for goes into loss_weight(labels)"
-        elif isinstance(loss, Mapping):
-            cure = "Return their sum"
-        kind = type(loss).__name__
-        raise DefinitionError(f"{self.what}: {_named(self.loss)} returned a {kind}. {cure}.")
-
-
-def output_of(outputs: Mapping[str, Any], name: str, what: str) -> Any:
-    """Return the model's output of that name.
-
-    Raises:
-      DefinitionError: there is none.
-    """
-    if name not in outputs:
-        have = ", ".join(outputs)
-        raise DefinitionError(
-            f"{what}: the model has no output '{name}'.{nearest(name, outputs)} Its outputs are: "
-            f"{have}."
-        )
-    return outputs[name]
-
-
-def labels_of(labels: Any, name: str) -> Any:
-    """Return the labels of one output: those under its name, or all where there are none such."""
-    return labels[name] if isinstance(labels, Mapping) and name in labels else labels
-
-
-def _check_alike(parts: list[_Part]) -> None:
+def _check_alike(parts: list[OneLoss]) -> None:
     totals = [part.counts.total for part in parts]
     stated = [part.what for part in parts if part.counts.stated]
     if any(totals) and not all(totals):
@@ -265,7 +154,7 @@ def _check_alike(parts: list[_Part]) -> None:
         raise _Unlike(f"{' and '.join(stated)} leaves labels out or has weights for classes")
 
 
-def _check_whole(part: _Part, outputs: Mapping[str, Any]) -> None:
+def _check_whole(part: OneLoss, outputs: Mapping[str, Any]) -> None:
     masked = mask_of(outputs[part.output or ""]) is not None
     if masked and part.counts.of_keras and not part.counts.total:
         raise _Unlike(f"{part.what} leaves out what the model masks")
@@ -278,19 +167,3 @@ class _Unlike(DefinitionError):
             "the whole. Define loss_weight(labels): what the sum of these losses counts for; or "
             "write def loss(output, labels) beside it."
         )
-
-
-def _named(loss: Any) -> str:
-    return type(loss).__name__ if isinstance(loss, nn.Module) else where(loss)
-
-
-def _cure(loss: Any, what: str) -> str:
-    keras = sys.modules.get("keras")
-    name = getattr(loss, "__name__", "")
-    cls = name.title().replace("_", "")
-    if keras is not None and of_library(loss) and hasattr(keras.losses, cls):
-        return f"Its mean over the examples is {what} = keras.losses.{cls}()."
-    return (
-        "Take its mean (or its sum, with loss_weight = 'sum' in the file), in "
-        "def loss(output, labels)."
-    )
