@@ -185,6 +185,11 @@ def test_tensors_and_ragged_values_are_joined_too():
     assert [len(one) for one in Batch.merge(ragged).data] == [1, 2]
 
 
+def test_parts_of_no_item_are_refused():
+    with pytest.raises(DataError, match="1 or more; got 0"):
+        digits().split(0)
+
+
 def test_batches_of_different_components_are_not_joined():
     other = digits().add_components("masks", np.zeros(4))
     with pytest.raises(DataError, match=r"the same components; got \['images', 'labels'\] and"):

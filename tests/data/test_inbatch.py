@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -198,6 +199,9 @@ def test_errors_of_items_are_collected_and_raised_together(target):
     assert isinstance(group, ExceptionGroup)
     assert all(error.__traceback__ is not None for error in group.exceptions)
     assert not batch.has("y")
+    came = pickle.loads(pickle.dumps(caught.value))
+    assert str(came) == str(caught.value)
+    assert [id for id, _ in came.failures] == list(range(1, 20, 2))
 
 
 def test_skip_batch_passes_through():

@@ -66,6 +66,15 @@ def test_positions_of_several_ids_and_an_unknown_one():
         index.get_pos("bobb")
     with pytest.raises(DataError, match="no item 3"):
         DatasetIndex(3).get_pos(3)
+    with pytest.raises(DataError, match=r"no item -1\."):
+        DatasetIndex(3).get_pos(np.array([2, -1]))
+
+
+def test_an_index_of_very_many_items_takes_no_memory_for_them():
+    index = DatasetIndex(10**12)
+    assert index.get_pos(np.array([5, 10**11])).tolist() == [5, 10**11]
+    assert "1000000000000 items: 0, 1" in repr(index)
+    assert len(set(index.next_batch(100, shuffle=True).tolist())) == 100
 
 
 def test_the_ids_can_not_be_written_to():

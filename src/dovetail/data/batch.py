@@ -247,6 +247,8 @@ class Batch(BaseActions, SeededItems):
 
     def split(self, batch_size: int) -> list[Self]:
         """Divide the batch into batches of a size; the last may be short."""
+        if batch_size < 1:
+            raise DataError(f"batch_size is 1 or more; got {batch_size!r}.")
         starts = range(0, len(self), batch_size)
         return [self.subset(np.arange(at, min(at + batch_size, len(self)))) for at in starts]
 

@@ -33,6 +33,9 @@ class ItemsError(DataError):
         super().__init__(message)
         self.failures = tuple(failures)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.args[0], self.failures), self.__dict__
+
 
 def inbatch_parallel(
     init: Init = "items", post: Post = None, target: str = "threads"

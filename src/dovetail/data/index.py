@@ -17,6 +17,8 @@ from dovetail.errors import DataError, nearest
 Given = Any  # a length, ids, a callable that gives either, or an index
 Index = TypeVar("Index", bound="DatasetIndex")
 
+_FEW = 10_000  # ids among which the nearest to a wrong one is looked for
+
 
 class DatasetIndex:
     """The ids of a data set's items, each once, in an order.
@@ -39,6 +41,7 @@ class DatasetIndex:
 
     def __init__(self, index: Given) -> None:
         self._ids: np.ndarray | None = None  # None: they are the positions themselves
+        self._every: np.ndarray | None = None
         self._places: dict[Any, int] | None = None
         self._puller = Puller(self)
         self.train: Any = None
@@ -63,11 +66,12 @@ class DatasetIndex:
     @property
     def indices(self) -> np.ndarray:
         """The ids, [len], not to be written to."""
-        if self._ids is None:
-            ids = np.arange(self._length)
-            ids.flags.writeable = False
-            return ids
-        return self._ids
+        if self._ids is not None:
+            return self._ids
+        if self._every is None:
+            self._every = np.arange(self._length)
+            self._every.flags.writeable = False
+        return self._every
 
     def ids_at(self, numbers: np.ndarray) -> np.ndarray:
         """Give the ids at some positions, int [n]; as an array of their own."""
@@ -90,6 +94,9 @@ class DatasetIndex:
         Raises:
           DataError: naming an id that is not in the index.
         """
+        if isinstance(ids, np.ndarray) and self._ids is None and ids.dtype.kind in "iu":
+            outside = np.flatnonzero((ids < 0) | (ids >= self._length))
+            return ids.astype(np.int64) if not len(outside) else self._place(ids[outside[0]])
         if isinstance(ids, list | np.ndarray | range):
             return np.array([self._place(one) for one in ids], np.int64)
         return self._place(ids)
@@ -276,13 +283,13 @@ class DatasetIndex:
 
     def __getstate__(self) -> dict[str, Any]:
         """What travels to another process: all but where `next_batch` stands."""
-        return {**self.__dict__, "_puller": None, "_places": None}
+        return {**self.__dict__, "_puller": None, "_places": None, "_every": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _puller=Puller(self))
 
     def __repr__(self) -> str:
-        shown = ", ".join(map(repr, self.indices[:4].tolist()))
+        shown = ", ".join(map(repr, self.ids_at(np.arange(min(len(self), 4))).tolist()))
         return f"{type(self).__name__}({len(self)} items: {shown}{', ...' * (len(self) > 4)})"
 
     def _sub(self: Index, numbers: np.ndarray) -> Index:
@@ -317,6 +324,8 @@ class DatasetIndex:
     def _place(self, one: Any) -> int:
         found = self._find(one)
         if found is None:
-            ids = self.indices.tolist() if isinstance(one, str) else []
-            raise DataError(f"{self!r} has no item {one!r}.{nearest(str(one), ids)}")
+            few = isinstance(one, str) and len(self) <= _FEW
+            ids = self.indices.tolist() if few else []
+            shown = one.item() if isinstance(one, np.generic) else one
+            raise DataError(f"{self!r} has no item {shown!r}.{nearest(str(one), ids)}")
         return found
