@@ -8,6 +8,7 @@ import torch
 import dovetail
 from dovetail import layers, metrics, optimizers
 from dovetail.definition.modes import ModeKeys
+from dovetail.errors import DefinitionError
 from dovetail.run.measures import HostCall, MeanLoss, measured
 
 
@@ -70,3 +71,17 @@ def test_a_definition_without_host_call_has_no_numbers_of_it():
     host = HostCall(program.statics(ModeKeys.TRAIN))
     host.update({}, 3)
     assert host.compute() == {}
+
+
+def test_a_host_function_can_not_take_the_name_of_the_loss():
+    def model_fn(features, labels, mode):
+        output = layers.fully_connected(features, 1, activation_fn=None)
+        loss = output.mean()
+        train_op = optimizers.SGD(0.1).minimize(loss)
+        host_call = (lambda values: {"loss": values.mean()}, [output])
+        return dovetail.EstimatorSpec(mode, output, loss, train_op, host_call=host_call)
+
+    program = dovetail.build(model_fn, example=(torch.ones(2, 3), None), device="cpu")
+    output = program.eval_step(torch.ones(2, 3))
+    with pytest.raises(DefinitionError, match="host_call returned 'loss', which every evaluation"):
+        HostCall(program.statics(ModeKeys.EVAL)).update(output, 2)

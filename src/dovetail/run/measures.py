@@ -32,6 +32,12 @@ class HostCall:
                 f"The function of host_call returned a {type(result).__name__}; it must return a "
                 "dict of name -> metric or tensor, as eval_metric_ops."
             )
+        for name in ("loss", "global_step"):
+            if name in result:
+                raise DefinitionError(
+                    f"The function of host_call returned '{name}', which every evaluation shows of "
+                    "its own. Give this metric another name."
+                )
         ops = {name: from_value(value, name) for name, value in result.items()}
         if self.metrics is None:
             self.metrics = MetricSet(ops)
