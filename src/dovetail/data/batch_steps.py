@@ -15,7 +15,7 @@ from dovetail.data.actions import Action, SkipBatch, find_action
 from dovetail.data.batch_random import chance
 from dovetail.data.model_methods import ModelMethod
 from dovetail.data.named import Named, resolved
-from dovetail.data.pipeline_steps import Act, BatchStep, Call, Chance, Filter, Update
+from dovetail.data.pipeline_steps import Act, BatchStep, Call, Chance, Filter, Step, Update
 from dovetail.errors import DataError
 
 if TYPE_CHECKING:
@@ -77,12 +77,12 @@ class Timings:
         self.lock = threading.Lock()
         self.spent: dict[int, list[float]] = {}  # id of a step -> [times, seconds]
 
-    def entry(self, step: BatchStep) -> list[float]:
+    def entry(self, step: Step) -> list[float]:
         """Give the counts of a step, [times, seconds]; who writes them holds `lock`."""
         with self.lock:
             return self.spent.setdefault(id(step), [0, 0.0])
 
-    def add(self, step: BatchStep, times: float, seconds: float) -> None:
+    def add(self, step: Step, times: float, seconds: float) -> None:
         """Count a step that was done elsewhere."""
         entry = self.entry(step)
         with self.lock:

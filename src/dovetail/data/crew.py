@@ -9,7 +9,6 @@ import queue
 import signal
 import sys
 import threading
-import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -17,19 +16,11 @@ from multiprocessing.context import SpawnProcess
 from typing import Any
 
 from dovetail.data.reading import Job, Part
+from dovetail.data.travelling import Travelling, travelling
 from dovetail.errors import DataError
 
 _AHEAD = 4  # parts that each process may have ready beyond the one being taken
 _MOST = 16  # processes that are started unasked: each may import torch
-
-
-@dataclass(frozen=True)
-class _Failure:
-    """An error on its way from a process: what to raise, what caused it, where it happened."""
-
-    error: Exception
-    cause: BaseException | None
-    where: str
 
 
 @dataclass(frozen=True)
@@ -95,10 +86,8 @@ def read_in_processes(
                     message = worker.receiver.recv()
                 except (EOFError, OSError):
                     raise _death(worker, files) from None
-                if isinstance(message, _Failure):
-                    if message.cause is not None:
-                        message.cause.add_note(f"In the worker process:\n{message.where}")
-                    raise message.error from message.cause
+                if isinstance(message, Travelling):
+                    message.arrive()
                 yield message
                 last = message.last
     finally:
@@ -162,7 +151,7 @@ def _dismiss(crew: Sequence[_Worker]) -> None:
 
 def _work(payload: bytes, name: str, current: Any, sender: Connection) -> None:
     """What a worker process does: read its files and send their parts, or the first failure."""
-    outbox: queue.Queue[Part | _Failure | None] = queue.Queue(_AHEAD)
+    outbox: queue.Queue[Part | Travelling | None] = queue.Queue(_AHEAD)
     sending = threading.Thread(target=_send, args=(outbox, sender))
     sending.start()
     try:
@@ -172,7 +161,7 @@ def _work(payload: bytes, name: str, current: Any, sender: Connection) -> None:
             for part in job.parts(index, filename):
                 outbox.put(part)
     except Exception as error:
-        outbox.put(_failure(error))
+        outbox.put(travelling(error))
     outbox.put(None)
     sending.join()
 
@@ -187,7 +176,7 @@ def _unpack(payload: bytes, name: str) -> tuple[Job, list[tuple[int, str]]]:
         ) from error
 
 
-def _send(outbox: queue.Queue[Part | _Failure | None], sender: Connection) -> None:
+def _send(outbox: queue.Queue[Part | Travelling | None], sender: Connection) -> None:
     try:
         while (message := outbox.get()) is not None:
             sender.send(message)
@@ -196,17 +185,3 @@ def _send(outbox: queue.Queue[Part | _Failure | None], sender: Connection) -> No
         # Nobody listens any more, or memory has run out. Were only this thread to end, the one
         # that reads would wait for ever.
         os._exit(1)
-
-
-def _failure(error: Exception) -> _Failure:
-    where = "".join(traceback.format_exception(error))
-    cause = error.__cause__
-    return _Failure(_travelling(error), None if cause is None else _travelling(cause), where)
-
-
-def _travelling(error: BaseException) -> Any:
-    """The error itself if it survives pickling, else one that says the same."""
-    try:
-        return pickle.loads(pickle.dumps(error))
-    except Exception:  # an exception class may do anything when pickled
-        return DataError(f"{type(error).__name__}: {error}")

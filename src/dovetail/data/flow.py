@@ -80,7 +80,7 @@ class Flow(Iterator[Batch]):
             )
         self.pipeline, self.how = pipeline, how
         self._length = len(pipeline.dataset)
-        self._kind = _kind(streams(pipeline.steps))
+        self._kind: Kind = _kind(streams(pipeline.steps))
         self._closing = contextlib.ExitStack()
         self._stream: Iterator[Carried] = iter(())
         try:
@@ -95,7 +95,10 @@ class Flow(Iterator[Batch]):
         if kind == "replayed" and start:
             raise DataError(f"This pipeline can't go on from the state {start}: it is of another.")
         self.walk = _walk(self.pipeline, self.how, start or None)
-        self._state = {**({} if kind == "replayed" else self.walk.state), **own}
+        self._state: dict[str, Any] = {
+            **({} if kind == "replayed" else self.walk.state),
+            **own,
+        }
         cut = stages(self.pipeline.steps, self.pipeline.batch_class, ahead=self.how.prefetch > 0)
         self._stream = self._through(iter(self.walk), cut, own)
         again = own["batches"] if kind == "replayed" else 0
@@ -125,7 +128,7 @@ class Flow(Iterator[Batch]):
             self._state["batches"] += 1
         else:
             assert carried.after is not None
-            self._state = self.walk.state_at(carried.after)
+            self._state = dict(self.walk.state_at(carried.after))
             if self._kind == "rebatched":
                 self._state |= {"given": carried.given, "batches": carried.batches}
             elif self._kind == "beside":

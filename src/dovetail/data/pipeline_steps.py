@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -129,6 +129,16 @@ def actions(steps: tuple[Step, ...]) -> list[Act]:
         elif isinstance(step, Chance):
             found.extend(actions(step.steps))
     return found
+
+
+def every_step(steps: Sequence[Step]) -> list[Step]:
+    """List steps, nested ones too, each once, though it may be done several times."""
+    found: dict[int, Step] = {}
+    for step in steps:
+        found[id(step)] = step
+        if isinstance(step, Chance):
+            found.update((id(one), one) for one in every_step(step.steps))
+    return list(found.values())
 
 
 def _short(value: Any) -> str:
