@@ -16,7 +16,6 @@ _TORCH_FOLDER = str(Path(torch.__file__).parent)
 
 
 _PLAIN = frozenset({bool, int, float, str, type(None)})
-_MISSING = object()
 
 
 def base_name(factory: Any) -> str:
@@ -43,8 +42,7 @@ def same(a: Any, b: Any) -> bool:
         if not isinstance(b, dict) or len(a) != len(b):
             return False
         for key, value in a.items():  # at every call of a layer, and most values are one object
-            other = b.get(key, _MISSING)
-            if value is not other and (other is _MISSING or not same(value, other)):
+            if key not in b or (value is not b[key] and not same(value, b[key])):
                 return False
         return True
     if isinstance(a, (list, tuple)):
