@@ -10,9 +10,11 @@ import keras
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 import dovetail
 from dovetail import layers
+from dovetail.cli.main import app
 from dovetail.program.program import Program
 
 MODEL = """
@@ -163,3 +165,87 @@ def test_normalization_follows_a_restored_state(tmp_path: Path) -> None:
     second.network.load_state_dict({**state, "model.normalization.mean": torch.zeros(6)})
     shifted = first.predict_step({"x": X + 3})["predictions"]["output"]
     torch.testing.assert_close(shifted, predicted(second))
+
+
+def test_frozen_batch_norm_within_a_model_keeps_its_statistics(path: Path) -> None:
+    program = made(path, freeze=["model.batch_normalization.*", "model.dense.*"])
+    before = {name: value.clone() for name, value in program.state().items()}
+    program.train_step({"x": X}, Y)
+    program.eval_step({"x": X}, Y)  # and back to training
+    program.train_step({"x": X}, Y)
+    changed = {n for n, value in program.state().items() if not torch.equal(value, before[n])}
+    assert changed == {"model.dense_1.kernel", "model.dense_1.bias"}
+
+
+def test_a_second_program_of_a_model_is_not_frozen_with_the_first() -> None:
+    given = keras.Sequential([keras.layers.BatchNormalization(), keras.layers.Dense(2)])
+
+    def model_fn(features: Any, labels: Any, mode: Any) -> dovetail.EstimatorSpec:
+        output = layers.layer(given, name="net")(features)
+        loss = torch.nn.functional.cross_entropy(output, labels)
+        train_op = dovetail.optimizers.SGD(0.1).minimize(loss)
+        return dovetail.EstimatorSpec(mode, output, loss, train_op)
+
+    first = dovetail.build(model_fn, device="cpu", freeze=["net.batch_normalization*"])
+    first.train_step(X, Y)
+    second = dovetail.build(model_fn, device="cpu")
+    second.train_step(X, Y)
+    for program, moved in ((first, False), (second, True)):
+        (mean,) = (v for name, v in program.state().items() if name.endswith("moving_mean"))
+        assert bool(mean.any()) is moved
+    trained = [p.requires_grad for p in second.network.parameters()]
+    assert all(trained)
+    assert len(trained) == 4
+
+
+def test_a_model_that_keras_froze_in_part_trains_the_rest(tmp_path: Path) -> None:
+    file = tmp_path / "frozen.py"
+    file.write_text(
+        MODEL.partition("inputs =")[0]
+        + """
+base = keras.Sequential(
+    [keras.Input((6,)), keras.layers.Dense(4), keras.layers.BatchNormalization()], name="base"
+)
+base.trainable = False
+inputs = keras.Input((6,), name="x")
+model = keras.Model(inputs, keras.layers.Dense(2)(base(inputs, training=False)))
+"""
+        + MODEL.partition("keras.layers.Dense(2)(x))")[2]
+    )
+    program = made(file)
+    before = {name: value.clone() for name, value in program.state().items()}
+    program.train_step({"x": X}, Y)
+    changed = {n for n, value in program.state().items() if not torch.equal(value, before[n])}
+    assert len(before) == 8
+    assert len(changed) == 2
+
+
+def test_the_command_line_trains_and_predicts(in_tmp: Path) -> None:
+    Path("net.py").write_text(
+        MODEL
+        + """
+
+def data_schema():
+    return [
+        {"name": "x", "shape": [6], "dtype": "float32"},
+        {"name": "label", "shape": [1], "dtype": "int64"},
+    ]
+
+
+def prepare_data_for_a_single_file(filename):
+    import numpy as np
+
+    for row in np.loadtxt(filename, dtype="float32"):
+        yield row[:6], int(row[6])
+"""
+    )
+    np.savetxt("rows.txt", np.concatenate([X.numpy(), Y[:, None].numpy()], 1))
+    for command in (
+        "prepare net.py rows.txt --output records",
+        "train net.py --data records --model-dir run --max-steps 2 --device cpu --batch-size 4",
+        "evaluate net.py --data records --model-dir run --device cpu",
+        "predict net.py --data records --model-dir run --device cpu --output out.jsonl",
+    ):
+        result = CliRunner().invoke(app, command.split())
+        assert result.exit_code == 0, (command, result.output)
+    assert len(Path("out.jsonl").read_text().splitlines()) == 12

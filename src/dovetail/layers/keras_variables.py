@@ -7,6 +7,7 @@ variables' paths: weights are the very parameters that Keras made, all else are 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -66,7 +67,8 @@ def bind(root: KerasGroup, layer: Any, known: set[int]) -> list[Bound]:
     for part in layer._flatten_layers():
         if wraps_torch(part):
             bound.extend(_bind_module(root, part, known))
-    for variable in layer.weights:
+    states = [v for part in layer._flatten_layers() for v in _states(part)]
+    for variable in (*layer.weights, *states):
         if id(variable) in known:
             continue
         known.add(id(variable))
@@ -90,6 +92,14 @@ def bind(root: KerasGroup, layer: Any, known: set[int]) -> list[Bound]:
 def _own(part: Any) -> Iterator[Any]:
     yield from part._trainable_variables
     yield from part._non_trainable_variables
+    yield from _states(part)
+
+
+def _states(part: Any) -> Iterator[Any]:
+    """Yield what a recurrent layer carries from batch to batch, which Keras keeps no list of."""
+    keras: Any = sys.modules["keras"]
+    if isinstance(part, keras.layers.RNN) and part.states is not None:
+        yield from keras.tree.flatten(part.states)
 
 
 def _place(root: KerasGroup, layer: Any, path: str) -> tuple[KerasGroup, str]:
