@@ -129,6 +129,7 @@ def test_get_gives_an_item_or_a_component_or_both():
     with pytest.raises(DataError, match="no item 'n9'"):
         batch.get("n9")
     assert Batch([7, 5], preloaded=[1, 2]).get(5).data == 2
+    assert Batch([("a", 1), ("a", 2)], preloaded=[1, 2]).get(("a", 2)).data == 2
 
 
 def test_a_batch_can_get_components_that_its_class_has_not():

@@ -1,5 +1,7 @@
 """Ready actions on images, against Pillow, SciPy and closed forms; random ones item by item."""
 
+import io
+
 import numpy as np
 import pytest
 import scipy.ndimage
@@ -8,6 +10,9 @@ from PIL import Image
 from dovetail.data.batch_images import ImagesBatch
 from dovetail.data.dataset import Dataset
 from dovetail.data.image_changes import cropped, cut_out, padded_images, resized, rotated
+from dovetail.data.inbatch import ItemsError
+from dovetail.data.record_writer import RecordWriter
+from dovetail.data.schema import Field, Schema
 from dovetail.errors import DataError
 
 COUNT = 24
@@ -97,6 +102,21 @@ def test_the_data_set_stays_as_it_was():
     for change in RANDOM.values():
         change(dataset.create_batch(np.arange(COUNT)))
     np.testing.assert_array_equal(dataset.source.take("images", np.arange(COUNT)), RGB)
+
+
+def test_files_in_records_are_decoded(tmp_path):
+    schema = Schema([Field("image", (), "bytes"), Field("label", (), "int64")])
+    with RecordWriter(tmp_path / "r", schema) as writer:
+        for number, image in enumerate(RGB):
+            file = io.BytesIO()
+            Image.fromarray(image).save(file, "png")
+            writer.append((file.getvalue() if number != 5 else b"nothing", number))
+    dataset = Dataset.from_records(tmp_path / "r", ImagesBatch)
+    made = dataset.create_batch([3, 1]).decode()
+    np.testing.assert_array_equal(made.image, RGB[[3, 1]])
+    assert dataset.create_batch([3, 1]).decode((4, 5), channels=1).image.shape == (2, 4, 5, 1)
+    with pytest.raises(ItemsError, match=r"failed for 1 of 24 items:\n  5: DataError"):
+        dataset.next_batch(24).decode()
 
 
 @pytest.mark.parametrize("resample", ["nearest", "bilinear", "bicubic", "lanczos", "box"])

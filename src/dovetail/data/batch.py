@@ -182,13 +182,12 @@ class Batch(BaseActions, SeededItems):
 
     def get_pos(self, id: Any) -> int:
         """Say at which position in the batch an item is, by its id (the first, of several)."""
-        found = np.flatnonzero(self.indices == id)
-        if not len(found):
+        ids = self.indices.tolist()
+        if id not in ids:
             raise DataError(
-                f"There is no item {id!r} in this batch."
-                f"{nearest(str(id), map(str, self.indices.tolist()))}"
+                f"There is no item {id!r} in this batch.{nearest(str(id), map(str, ids))}"
             )
-        return int(found[0])
+        return ids.index(id)
 
     def get(self, item: Any = None, component: str | None = None) -> Any:
         """Give an item by its id, or one component of it, or one component of all.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Self
 
 import numpy as np
 
@@ -13,7 +13,6 @@ from dovetail.data.batch import Batch
 from dovetail.data.inbatch import assembled
 from dovetail.errors import DataError
 
-Self = TypeVar("Self", bound="ArrayBatch")
 Components = str | Sequence[str] | None
 
 _MAIN = ("images", "image")
@@ -37,7 +36,7 @@ class ArrayBatch(Batch):
 
     @action
     def normalize(
-        self: Self,
+        self,
         mean: float | Sequence[float] | None = None,
         std: float | Sequence[float] | None = None,
         *,
@@ -52,7 +51,7 @@ class ArrayBatch(Batch):
 
     @action
     def noise(
-        self: Self,
+        self,
         scale: float,
         *,
         kind: str = "normal",
@@ -72,7 +71,7 @@ class ArrayBatch(Batch):
 
     @action
     def mixup(
-        self: Self,
+        self,
         alpha: float = 0.2,
         *,
         labels: str | None = None,
@@ -107,7 +106,7 @@ class ArrayBatch(Batch):
         return self
 
     def change(
-        self: Self,
+        self,
         fn: Callable[[np.ndarray, np.ndarray], np.ndarray],
         component: Components = None,
     ) -> Self:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Self
 
 import numpy as np
 
@@ -11,12 +11,11 @@ from dovetail.data import augment
 from dovetail.data.actions import action
 from dovetail.data.array_changes import chosen
 from dovetail.data.batch_arrays import ArrayBatch, Components
+from dovetail.data.decode import decode_image
 from dovetail.data.image_changes import angles, cropped, cut_out, padded_images, resized, rotated
 from dovetail.data.inbatch import assembled, each
 from dovetail.data.inbatch_targets import Call
 from dovetail.errors import DataError
-
-Self = TypeVar("Self", bound="ImagesBatch")
 
 _WORTH_THREADS = 1 << 18  # bytes of images: below, threads cost more than they save
 
@@ -35,8 +34,31 @@ class ImagesBatch(ArrayBatch):
     """
 
     @action
+    def decode(
+        self,
+        size: tuple[int, int] | None = None,
+        *,
+        channels: int = 3,
+        component: Components = None,
+    ) -> Self:
+        """Decode images that are the bytes of files, such as those of records; by threads.
+
+        Args:
+          size: height and width to scale to; None: as they are, in a list if they differ.
+          channels: 1 (grey), 3 (RGB) or 4 (RGB and opacity).
+
+        Raises:
+          ItemsError: naming the items that hold no image.
+        """
+        for name in self.changed_components(component):
+            calls: list[Call] = [((one, size), {"channels": channels}) for one in self.column(name)]
+            images = each(decode_image, calls, self.indices, "threads", "decode")
+            self._set(name, assembled(images))
+        return self
+
+    @action
     def crop(
-        self: Self,
+        self,
         shape: tuple[int, int],
         origin: Any = "center",
         *,
@@ -67,7 +89,7 @@ class ImagesBatch(ArrayBatch):
 
     @action
     def flip(
-        self: Self, axis: str = "horizontal", *, p: float = 1.0, component: Components = None
+        self, axis: str = "horizontal", *, p: float = 1.0, component: Components = None
     ) -> Self:
         """Mirror images: "horizontal" swaps left and right, "vertical" top and bottom.
 
@@ -85,7 +107,7 @@ class ImagesBatch(ArrayBatch):
 
     @action
     def pad(
-        self: Self,
+        self,
         width: Any,
         *,
         mode: str = "constant",
@@ -104,7 +126,7 @@ class ImagesBatch(ArrayBatch):
 
     @action
     def resize(
-        self: Self,
+        self,
         shape: tuple[int, int],
         *,
         resample: str = "bilinear",
@@ -117,7 +139,7 @@ class ImagesBatch(ArrayBatch):
 
     @action
     def rotate(
-        self: Self,
+        self,
         angle: float,
         *,
         p: float = 1.0,
@@ -136,7 +158,7 @@ class ImagesBatch(ArrayBatch):
 
     @action
     def random_rotate(
-        self: Self,
+        self,
         angle: float | tuple[float, float] = (-30.0, 30.0),
         *,
         p: float = 1.0,
@@ -157,7 +179,7 @@ class ImagesBatch(ArrayBatch):
 
     @action
     def cutout(
-        self: Self,
+        self,
         size: int | tuple[int, int],
         *,
         count: int = 1,
@@ -180,7 +202,7 @@ class ImagesBatch(ArrayBatch):
         )
 
     def _turned(
-        self: Self,
+        self,
         bounds: tuple[float, float],
         p: float,
         fill: float,
@@ -196,7 +218,7 @@ class ImagesBatch(ArrayBatch):
         )
 
     def _each_image(
-        self: Self,
+        self,
         fn: Callable[[np.ndarray, float], np.ndarray],
         numbers: np.ndarray,
         component: Components,
