@@ -1,6 +1,7 @@
 """Methods for one item, run for all items: alike on every target, errors and random numbers too."""
 
 import asyncio
+import multiprocessing
 import os
 import pickle
 import subprocess
@@ -57,6 +58,10 @@ class InProcesses(Batch):
     def draw(self, id):
         return self.random(self.get_pos(id)).random()
 
+    @inbatch_parallel(init="indices", post="y", target="processes")
+    def where(self, id):
+        return os.getpid()
+
     @inbatch_parallel(init="indices", target="processes")
     def fail(self, id):
         if id != 1:
@@ -75,6 +80,12 @@ class InThreads(InProcesses):
     @inbatch_parallel(init="indices", post="y")
     def draw(self, id):
         return self.random(self.get_pos(id)).random()
+
+
+def test_a_worker_process_starts_no_others(monkeypatch):
+    assert os.getpid() not in InProcesses([1, 2]).where().y
+    monkeypatch.setattr(multiprocessing, "parent_process", lambda: object())
+    assert InProcesses([1, 2]).where().y.tolist() == [os.getpid()] * 2
 
 
 def lives(process):

@@ -50,7 +50,9 @@ def run_all(fn: Callable[..., Any], calls: Sequence[Call], target: str) -> list[
         return _run_async(fn, calls)
     # A thread of the pool that waited for others of it could wait for ever.
     within = threading.current_thread().name.startswith(_NAME)
-    if target == "for" or not calls or (target == "threads" and within):
+    # What is a worker process itself, of a pipeline say, starts no others.
+    worker = target == "processes" and multiprocessing.parent_process() is not None
+    if target == "for" or not calls or worker or (target == "threads" and within):
         return _run_some(fn, calls)
     if target == "threads":
         return _gathered(_threads(), fn, calls, 8 * _thread_count())
