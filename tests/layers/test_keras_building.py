@@ -6,9 +6,11 @@ import warnings
 from typing import Any
 
 import keras
+import pytest
 import torch
 
 from dovetail import layers
+from dovetail.errors import DefinitionError
 from dovetail.layers.keras_building import build
 
 kl: Any = keras.layers
@@ -80,3 +82,48 @@ def test_layers_that_appear_in_a_later_call_are_taken_up() -> None:
         found(torch.ones(2, 4), more=True)
         kinds = [name.rpartition(".")[2] for name, _ in store.named_parameters()]
         assert kinds == ["kernel", "bias"] * 2
+
+
+class Spare(keras.Model):
+    """Has a layer that only evaluation may call."""
+
+    def __init__(self, used: bool) -> None:
+        super().__init__()
+        self.used = used
+        self.dense, self.spare = kl.Dense(4), kl.Dense(4)
+
+    def call(self, x: Any, training: bool = False) -> Any:
+        x = self.dense(x)
+        return self.spare(x) if self.used and not training else x
+
+
+def test_a_layer_that_is_never_called_does_no_harm() -> None:
+    with layers.scope() as store:
+        found = layers.layer(Spare, False, name="net")
+        found(torch.ones(2, 4))
+    store.seal()
+    for training in (True, False):
+        store.train(training)
+        with layers.scope(store):
+            found(torch.ones(2, 4))
+    assert len(list(store.parameters())) == 2
+
+
+def test_a_layer_within_that_evaluation_calls_first_is_refused() -> None:
+    with layers.scope() as store:
+        found = layers.layer(Spare, True, name="net")
+        found(torch.ones(2, 4))
+    store.seal()
+    store.train(False)
+    with layers.scope(store), pytest.raises(DefinitionError, match="was not called in TRAIN mode"):
+        found(torch.ones(2, 4))
+
+
+def test_losses_of_calls_outside_are_no_part_of_a_step() -> None:
+    dense = kl.Dense(2, activity_regularizer="l2")
+    for _ in range(3):
+        dense(torch.ones(2, 4))
+    with layers.scope():
+        output = layers.layer(dense, name="dense")(torch.ones(2, 4))
+        penalty = layers.regularization_loss()
+    torch.testing.assert_close(penalty, 0.01 * output.square().sum() / 2)

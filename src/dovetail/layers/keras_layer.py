@@ -11,11 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dovetail.errors import DefinitionError
+from dovetail.errors import DefinitionError, DovetailError
 from dovetail.layers.keras_building import build
 from dovetail.layers.keras_copying import copied
 from dovetail.layers.keras_objects import (
     describe_keras,
+    never_has_state,
     require_torch_backend,
     trains_unless_told,
 )
@@ -93,28 +94,38 @@ class KerasLayer(KerasGroup):
             with self._on_device(args):
                 output = self._trained(args, kwargs) if self.training else self._kept(args, kwargs)
         except (ValueError, TypeError) as error:
-            if isinstance(error, DefinitionError):
+            if isinstance(error, DovetailError):
                 raise
             raise DefinitionError(
                 f"{describe_keras(self.given)} can't be called with "
                 f"{_shapes(args, kwargs)}: {_BOLD.sub('', str(error))}"
             ) from error
-        if self._open and in_call():
+        if self._open:
             self._take()
-            self._open = not self.root or not self.root[0].sealed
+            self._open = not self._sealed or any(map(_may_make_variables, self._parts))
         return output
 
+    @property
+    def _sealed(self) -> bool:
+        return bool(self.root) and self.root[0].sealed
+
     def _trained(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        self._losses()  # of calls that failed, or were the user's own
         output = self.given(*args, **kwargs)
+        losses = self._losses()
+        if losses or self._penalised:
+            self._collect(losses)
+        return output
+
+    def _losses(self) -> list[Tensor]:
+        """Take out the losses that the layers have added."""
         losses: list[Tensor] = []
         for part in self._parts:
             if part._losses:
                 losses.extend(part._losses)
                 part._losses.clear()
                 part._loss_ids.clear()
-        if losses or self._penalised:
-            self._collect(losses)
-        return output
+        return losses
 
     def _kept(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         keras: Any = sys.modules["keras"]
@@ -143,11 +154,9 @@ class KerasLayer(KerasGroup):
     def _complete(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Make the variables that the layer does not have yet."""
         given = self.given
-        sealed = bool(self.root) and self.root[0].sealed
-        if given.built and all(part.built for part in self._parts):
-            self._open = not sealed
+        if not any(map(_may_make_variables, self._parts)) or (given.built and self._sealed):
             return
-        if sealed:
+        if self._sealed:
             raise DefinitionError(
                 f"{describe_keras(given)} is called for the first time in a program that is built "
                 "already, so it has no variables. Call it in TRAIN mode too, or build it outside: "
@@ -162,6 +171,11 @@ class KerasLayer(KerasGroup):
         """Take up the variables, seed generators and losses that the layer has now."""
         if self._parts and not unbound(self.given, self._known):
             return
+        if self._sealed:
+            raise DefinitionError(
+                f"{describe_keras(self.given)} made new variables in a program that is built "
+                "already: a layer within it was not called in TRAIN mode. Call it there too."
+            )
         with torch.no_grad():
             self._bound.extend(bind(self, self.given, self._known))
             root = self.root[0] if self.root else None  # else who makes this layer does the rest
@@ -212,6 +226,10 @@ class KerasLayer(KerasGroup):
         if now in (device.type, str(device)):
             return contextlib.nullcontext()
         return sys.modules["keras"].device(str(device))
+
+
+def _may_make_variables(part: Any) -> bool:
+    return not part.built and not never_has_state(part)
 
 
 _BOLD = re.compile(r"\x1b\[\d+m")
