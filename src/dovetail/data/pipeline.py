@@ -33,6 +33,7 @@ from dovetail.errors import DataError, DefinitionError, ParamsError, nearest
 if TYPE_CHECKING:
     from dovetail.data.batch import Batch
     from dovetail.data.dataset import Dataset
+    from dovetail.data.feeding import Feeding
 
 
 class Pipeline:
@@ -443,6 +444,49 @@ class Pipeline:
         if (not what or "models" in what) and live.models is not None:
             live.models.reset()
         return self
+
+    @property
+    def lazy_pass(self) -> Pass | None:
+        """How the pipeline is run where that was said with `run(..., lazy=True)`."""
+        return self._lazy
+
+    def feed(
+        self,
+        features: Any = None,
+        labels: Any = None,
+        batch_size: int | None = None,
+        **options: Any,
+    ) -> Feeding:
+        """Say what a run is fed with; an `input_fn` returns it, or `Estimator.train` takes it.
+
+        Args:
+          features: the name of a component, a named value, a function of the batch, or a dict of
+            these; a list of names gives a dict. None: all components but the labels.
+          labels: likewise. None: there are none; or, if `features` are not given either, the
+            components named "label" or "labels".
+          batch_size, options: as for `run`. What was said with `run(..., lazy=True)` holds where
+            nothing is said here. Where nothing was said at all the run decides, as it does for
+            records: its batch size, its number of epochs, in an order of its own when it trains.
+
+        >>> import numpy as np
+        >>> from dovetail.data.dataset import Dataset
+        >>> data = {"x": np.arange(4), "y": np.arange(4) % 2}
+        >>> fed = Dataset(4, preloaded=data).p.feed({"x": "x"}, "y", batch_size=3)
+        >>> [labels.tolist() for features, labels in fed]
+        [[0, 1, 0], [1]]
+        """
+        from dovetail.data.feeding import Feeding  # it knows torch
+
+        if batch_size is not None:
+            options["batch_size"] = batch_size
+        known = list(Pass.__dataclass_fields__)
+        for name in options:
+            if name not in known:
+                raise ParamsError(
+                    f"A pipeline is not run with '{name}'.{nearest(name, known)} Its options are "
+                    f"{', '.join(known)}."
+                )
+        return Feeding(self, features, labels, options)
 
     def pass_beside(self, main: Pass) -> Pass:
         """Give how this pipeline is run where another one takes its batches."""

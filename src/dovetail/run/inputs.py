@@ -6,20 +6,25 @@ its batches from a position on, it yields them with the position that is reached
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 from torch import Tensor
 
+from dovetail.data.dataset import Dataset
 from dovetail.data.feed import LABELS, Fed
+from dovetail.data.feeding import Feeding
 from dovetail.data.mixing import Mixed
+from dovetail.data.pipeline import Pipeline
 from dovetail.data.records import Records
 from dovetail.definition.definition import Definition
 from dovetail.definition.modes import ModeKeys
 from dovetail.definition.signature import Matched, where
 from dovetail.errors import DataError, DefinitionError
-from dovetail.run.iterable_input import IterableInput
+from dovetail.run.flow_input import FlowInput
+from dovetail.run.iterable_input import IterableInput, Unpositioned
 from dovetail.run.pairs import split_pair
 from dovetail.run.record_input import RecordInput
 
@@ -103,12 +108,13 @@ def open_input(
     """Make an `Input` of what the user gave.
 
     Args:
-      source: a path to records, `Records`, or an input_fn that returns one of these or an
-        iterable of (features, labels).
+      source: a path to records, `Records`, a `Dataset`, a `Pipeline` or what its `feed` gives; or
+        an input_fn that returns one of these or an iterable of (features, labels).
       definition: its `input_fn(records)` applies to records.
       mode, params, config: what an input_fn may ask for; config.unpositioned_input says what a
         resumed training does with an iterable that can't be positioned.
-      batch_size, seed, epochs, limit, prefetch: see `RecordInput`; they count for records only.
+      batch_size, seed, epochs, limit, prefetch: see `RecordInput`; they count for records, and
+        but for `limit` for pipelines of which nothing else was said.
 
     Raises:
       DataError: the source is empty or none of these.
@@ -134,21 +140,38 @@ def open_input(
             limit=limit,
             prefetch=prefetch,
         )
+    if isinstance(source, (Dataset, Pipeline)):
+        source = Feeding(source.p if isinstance(source, Dataset) else source)
+    training = mode == ModeKeys.TRAIN
+    unpositioned: Unpositioned = "restart"
+    if training:
+        unpositioned = getattr(config, "unpositioned_input", unpositioned)
+    if isinstance(source, Feeding):
+        return _flow_input(
+            source,
+            name if function else "the pipeline",
+            mode,
+            batch_size=batch_size,
+            seed=seed,
+            epochs=epochs,
+            prefetch=prefetch,
+            unpositioned=unpositioned,
+            function=function,
+        )
     if isinstance(source, tuple) and len(source) == 2 and isinstance(source[0], (Tensor, Mapping)):
         source = [source]  # one batch, as an input_fn of TensorFlow 1 would return it
     if not isinstance(source, Iterable) or isinstance(source, (Mapping, Tensor)):
         raise DataError(
             f"{name} returned a {type(source).__name__}. It must return an iterable of "
-            "(features, labels), such as a list, a generator or a torch DataLoader, or a path to "
-            "records."
+            "(features, labels), such as a list, a generator or a torch DataLoader, a path to "
+            "records, a Dataset or a Pipeline."
         )
-    training = mode == ModeKeys.TRAIN
     return IterableInput(
         source,
         name,
         labelled=mode != ModeKeys.PREDICT,
         seed=seed,
-        unpositioned=getattr(config, "unpositioned_input", "restart") if training else "restart",
+        unpositioned=unpositioned,
         repeatable=mode != ModeKeys.PREDICT,
         function=function,
     )
@@ -184,6 +207,42 @@ def _record_input(
         prefetch=prefetch,
         # Between two predictions the caller's code runs, whose random numbers are its own.
         repeatable=mode != ModeKeys.PREDICT,
+    )
+
+
+def _flow_input(
+    feeding: Feeding,
+    name: str,
+    mode: str,
+    *,
+    batch_size: int,
+    seed: int,
+    epochs: float | None,
+    prefetch: int,
+    unpositioned: Unpositioned,
+    function: Callable[..., Any] | None,
+) -> FlowInput:
+    otherwise: dict[str, Any] = {"batch_size": batch_size, "seed": seed}
+    if not feeding.says_how:
+        dataset = feeding.pipeline.dataset
+        assert dataset is not None
+        whole = epochs is None or float(epochs).is_integer()
+        steps = None if whole else math.ceil(float(epochs or 0) * len(dataset) / batch_size)
+        otherwise |= {
+            "shuffle": mode == ModeKeys.TRAIN,
+            "n_epochs": int(epochs) if whole and epochs is not None else None,
+            "n_iters": steps,
+            "prefetch": prefetch,
+        }
+    return FlowInput(
+        feeding,
+        feeding.how(otherwise),
+        name,
+        labelled=mode != ModeKeys.PREDICT,
+        seed=seed,
+        unpositioned=unpositioned,
+        repeatable=mode != ModeKeys.PREDICT,
+        function=function,
     )
 
 

@@ -59,6 +59,11 @@ class RecordInput:
         self.prefetch = prefetch
         self.repeatable = repeatable
 
+    @property
+    def epoch_examples(self) -> int:
+        """How many examples an epoch has."""
+        return len(self.records)
+
     def batches(
         self,
         position: int,

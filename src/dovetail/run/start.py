@@ -22,6 +22,7 @@ from dovetail.run import checkpoint, checkpoint_read, saving, signals, warm_star
 from dovetail.run.batch_errors import explained
 from dovetail.run.checkpoint import Checkpoint
 from dovetail.run.config import RunConfig
+from dovetail.run.flow_input import FlowInput
 from dovetail.run.inputs import Input
 from dovetail.run.record_input import RecordInput
 
@@ -125,10 +126,10 @@ def put_in_place(
     note: Callable[[str], None],
 ) -> None:
     """Make the layers on the first batch, and give them the state that the run goes on from."""
-    records = source if isinstance(source, RecordInput) else None
+    known = source if isinstance(source, (RecordInput, FlowInput)) else None
     epoch = program.network.epoch  # a program trained before has that of its last input
-    epoch.examples = len(records.records) if records is not None else None
-    epoch.batch_size = records.batch_size if records is not None else None
+    epoch.examples = known.epoch_examples if known is not None else None
+    epoch.batch_size = known.batch_size if known is not None else None
     elsewhere = other_than_asked(program.definition, program.device)
     if elsewhere is not None:
         note(elsewhere)

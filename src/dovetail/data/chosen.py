@@ -1,0 +1,76 @@
+"""What of a batch is meant: components by their names, named values, functions, by one rule."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from dovetail.data.named import Named
+from dovetail.errors import DataError, ParamsError
+
+
+def chosen(what: Any, batch: Any, pipeline: Any) -> Any:
+    """Give what is meant of a batch.
+
+    Args:
+      what: the name of a component; a named value; a function of the batch; a dict of these, or a
+        list or tuple of names, which give a dict; anything else is meant as it stands.
+      batch: which it is of.
+      pipeline: that is at work on the batch, for its variables and config.
+
+    >>> from dovetail.data.batch import Batch
+    >>> batch = Batch([7, 9], preloaded={"x": np.array([1, 2])})
+    >>> chosen({"x": "x", "ids": lambda batch: batch.indices}, batch, None)
+    {'x': array([1, 2]), 'ids': array([7, 9])}
+    """
+    if isinstance(what, str):
+        return together(batch.column(what), what)
+    if isinstance(what, Named):
+        return together(what.get(batch, pipeline), repr(what))
+    if isinstance(what, Mapping):
+        return {name: chosen(one, batch, pipeline) for name, one in what.items()}
+    if isinstance(what, (list, tuple)) and what and all(isinstance(one, str) for one in what):
+        return {name: chosen(name, batch, pipeline) for name in what}
+    if callable(what) and not hasattr(what, "__array__"):
+        return what(batch)
+    return what
+
+
+def checked_choice(what: Any, where: str) -> Any:
+    """Return what is to be chosen of each batch of a run, or raise ParamsError.
+
+    Args:
+      what: see `chosen`; here it must say something of the batch.
+      where: what asks, for messages.
+    """
+    if isinstance(what, Mapping) and what:
+        return {name: checked_choice(one, f"{where}['{name}']") for name, one in what.items()}
+    names = isinstance(what, (list, tuple)) and what and all(isinstance(n, str) for n in what)
+    if names or isinstance(what, (str, Named)) or (callable(what) and not isinstance(what, type)):
+        return what
+    raise ParamsError(
+        f"{where} is the name of a component, a named value such as Component('images'), a "
+        f"function of the batch, or a dict of these; got {what!r}."
+    )
+
+
+def together(values: Any, what: str) -> Any:
+    """Make one array of a list of arrays, one for each item.
+
+    Raises:
+      DataError: they differ in shape.
+    """
+    if not isinstance(values, list) or not values:
+        return values
+    if not all(isinstance(one, np.ndarray) for one in values):
+        return values
+    shapes = sorted({one.shape for one in values})
+    if len(shapes) > 1:
+        raise DataError(
+            f"The items of {what} differ in shape ({', '.join(map(str, map(list, shapes[:3])))}"
+            f"{', ...' if len(shapes) > 3 else ''}), so they are no tensor. Add an action before "
+            "that makes them alike, such as resize, crop or pad."
+        )
+    return np.stack(values)
