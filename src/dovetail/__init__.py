@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from dovetail import hooks as hooks
     from dovetail import layers as layers
+    from dovetail import metrics as metrics
+    from dovetail import optimizers as optimizers
     from dovetail.data import augment as augment
     from dovetail.data import named as named
     from dovetail.data.actions import SkipBatch as SkipBatch
@@ -29,8 +31,6 @@ if TYPE_CHECKING:
     from dovetail.data.records import Records as Records
     from dovetail.data.schema import Field as Field
     from dovetail.data.schema import Schema as Schema
-    from dovetail.definition import metrics as metrics
-    from dovetail.definition import optimizers as optimizers
     from dovetail.definition import summary as summary
     from dovetail.definition.definition import Definition as Definition
     from dovetail.definition.definition import load as load
@@ -113,9 +113,9 @@ _MODULES = {
     "augment": "dovetail.data.augment",
     "hooks": "dovetail.hooks",
     "layers": "dovetail.layers",
-    "metrics": "dovetail.definition.metrics",
+    "metrics": "dovetail.metrics",
     "named": "dovetail.data.named",
-    "optimizers": "dovetail.definition.optimizers",
+    "optimizers": "dovetail.optimizers",
     "summary": "dovetail.definition.summary",
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import importlib.util
 import subprocess
 import sys
@@ -161,3 +162,11 @@ def test_every_public_name_is_spelled_out_for_type_checkers() -> None:
         if alias.asname is not None
     }
     assert spelled == set(dovetail.__all__)
+
+
+@pytest.mark.parametrize("name", ["metrics", "optimizers"])
+def test_what_is_a_module_at_the_top_can_be_imported_from(name: str) -> None:
+    module = importlib.import_module(f"dovetail.{name}")
+    assert getattr(dovetail, name) is module
+    home = importlib.import_module(f"dovetail.definition.{name}")
+    assert all(getattr(module, one) is getattr(home, one) for one in home.__all__)
