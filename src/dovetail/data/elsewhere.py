@@ -15,7 +15,7 @@ class Elsewhere:
 
     Args:
       job: as it was when the pass began.
-      locks: by name, shared by all workers of the pass.
+      locks: by name, shared with the other workers and the main process.
     """
 
     def __init__(self, job: Job, locks: Mapping[str, AbstractContextManager[Any]]) -> None:

@@ -7,9 +7,9 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from dataclasses import dataclass
+from multiprocessing import reduction
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -17,6 +17,7 @@ from dovetail.data.batch_steps import Carried, Steps, Timings
 from dovetail.data.crossing import Packed, pack, receive, send, unpack
 from dovetail.data.elsewhere import Elsewhere
 from dovetail.data.flow import begun
+from dovetail.data.locks import NamedLock
 from dovetail.data.pipeline_steps import BatchStep, every_step
 from dovetail.data.travelling import travelling
 from dovetail.data.worker_job import Job
@@ -40,10 +41,13 @@ class Done:
     timings: list[tuple[int, float, float]]
 
 
-def work(connection: Connection, locks: Mapping[str, AbstractContextManager[Any]]) -> None:
+def work(connection: Connection) -> None:
     """Do what comes through a pipe, until it is closed."""
     try:
-        job: Job = unpack(receive(connection))
+        told = receive(connection)
+        numbers: dict[str, int] = connection.recv()
+        file = reduction.recv_handle(connection)
+        job: Job = unpack(told)
     except EOFError:
         return
     except Exception as error:
@@ -62,7 +66,7 @@ def work(connection: Connection, locks: Mapping[str, AbstractContextManager[Any]
     threading.Thread(target=_listen, args=(connection, inbox), daemon=True).start()
     timings = Timings()
     do = Steps(job.steps, timings)
-    pipeline = Elsewhere(job, locks)
+    pipeline = Elsewhere(job, {name: NamedLock(at, file) for name, at in numbers.items()})
     while (selection := inbox.get()) is not _ENDED:
         try:
             batch = job.dataset.create_batch(selection, pipeline)

@@ -9,7 +9,7 @@ import weakref
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from multiprocessing import connection
+from multiprocessing import connection, reduction
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import TYPE_CHECKING, Any
@@ -126,12 +126,14 @@ class InProcesses(Iterator[Carried | None]):
 
     def _start(self, job: Packed) -> None:
         context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
-        locks = {name: context.RLock() for name in self._locks}
         for number in range(min(self._depth, _cores())):
-            self._crew.append(_started(context, f"dovetail-worker-{number}", locks))
+            self._crew.append(_started(context, f"dovetail-worker-{number}"))
+        file, numbers = self._pipeline.locks.share(self._locks)
         for worker in self._crew:
             try:
                 send(worker.pipe, job)
+                worker.pipe.send(numbers)
+                reduction.send_handle(worker.pipe, file, worker.process.pid)
             except OSError:
                 raise _death(worker) from None
 
@@ -181,9 +183,9 @@ def _unpacked(answer: Packed) -> Any:
     return said
 
 
-def _started(context: SpawnContext, name: str, locks: dict[str, Any]) -> _Worker:
+def _started(context: SpawnContext, name: str) -> _Worker:
     ours, theirs = context.Pipe()
-    process = context.Process(target=work, args=(theirs, locks), name=name, daemon=True)
+    process = context.Process(target=work, args=(theirs,), name=name, daemon=True)
     # Blocked signals stay so in the child: Ctrl-C is for this process, which ends the others.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
