@@ -10,11 +10,15 @@ import keras
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 from typer.testing import CliRunner
 
 import dovetail
 from dovetail import layers
 from dovetail.cli.main import app
+from dovetail.layers.keras_layer import KerasLayer
 from dovetail.program.program import Program
 
 MODEL = """
@@ -249,3 +253,21 @@ def prepare_data_for_a_single_file(filename):
         result = CliRunner().invoke(app, command.split())
         assert result.exit_code == 0, (command, result.output)
     assert len(Path("out.jsonl").read_text().splitlines()) == 12
+
+
+def test_a_sharded_model_has_the_gradients_of_a_whole_one(tmp_path: Path) -> None:
+    inputs: Any = keras.Input((6,))
+    hidden = keras.layers.BatchNormalization()(keras.layers.Dense(8)(inputs))
+    wrapped = KerasLayer(keras.Model(inputs, keras.layers.Dense(1)(hidden)))
+    wrapped(X).square().mean().backward()
+    whole = [p.grad for p in wrapped.parameters()]
+    wrapped.zero_grad()
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/it", rank=0, world_size=1)
+    try:
+        fully_shard(wrapped, mesh=init_device_mesh("cpu", (1,)))
+        wrapped(X).square().mean().backward()
+        for parameter, expected in zip(wrapped.parameters(), whole, strict=True):
+            sharded: Any = parameter.grad
+            torch.testing.assert_close(sharded.full_tensor(), expected)
+    finally:
+        dist.destroy_process_group()
