@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from dovetail.data.actions import UnknownActionError, actions_of, find_action
 from dovetail.data.batch_steps import Timings
 from dovetail.data.flow import Flow, Pass, counted
+from dovetail.data.locks import Locks
 from dovetail.data.model_methods import ModelMethod, find_model, models_of
 from dovetail.data.pipeline_models import Imported, Models, Static
 from dovetail.data.pipeline_steps import (
@@ -292,9 +293,12 @@ class Pipeline:
 
     def lock(self, name: str) -> AbstractContextManager[Any]:
         """Give the lock of that name, made at the first call."""
-        live = self._live
-        with live.lock:
-            return live.locks.setdefault(name, threading.RLock())
+        return self._live.locks.get(name)
+
+    @property
+    def locks(self) -> Locks:
+        """The locks of this pipeline object."""
+        return self._live.locks
 
     # Models.
 
@@ -537,7 +541,7 @@ class _Live:
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
-        self.locks: dict[str, threading.RLock] = {}
+        self.locks = Locks()
         self.variables: Variables | None = None
         self.models: Models | None = None
         self.flow: Flow | None = None
