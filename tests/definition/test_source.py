@@ -110,6 +110,13 @@ def test_a_file_that_imports_what_is_absent_is_refused_with_its_line(write):
     assert "imports.py:2: running the file raised ModuleNotFoundError" in message
 
 
+def test_a_file_of_tensorflow_is_told_what_to_write(write, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow", None)  # as where it is not installed
+    message = refusal(execute, write("theirs.py", "\nfrom tensorflow import keras\n"))
+    assert "theirs.py:2: running the file needs TensorFlow" in message
+    assert "Write `import keras` for `tf.keras`" in message
+
+
 def test_an_outline_knows_lines_doubles_and_imports(write):
     path = write(
         "outlined.py",

@@ -117,3 +117,66 @@ def test_every_train_ops_loss_is_looked_at():
     check_loss(network, "one", network(X).mean())
     with pytest.raises(DefinitionError, match="train_op 'two'"):
         check_loss(network, "two", X.mean())
+
+
+FORGETFUL = """
+import torch
+from dovetail import optimizers
+
+class Forgetful(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = torch.nn.Linear(3, 3)
+
+    def forward(self, x):
+        return torch.nn.Linear(3, 1)(self.first(x))
+
+model = Forgetful
+def loss(output, labels): return output.mean()
+def optimizer(): return optimizers.SGD(0.1)
+"""
+
+
+def test_a_module_made_inside_forward_is_named_with_its_class(tmp_path):
+    (tmp_path / "forgetful.py").write_text(FORGETFUL)
+    message = refusal(tmp_path / "forgetful.py")
+    assert "forgetful.py:11: " in message
+    assert "made inside Forgetful.forward" in message
+    assert "Make it in Forgetful.__init__, as self.name = torch.nn.Linear(...)" in message
+
+
+def test_a_keras_layer_made_inside_call_is_named_at_the_users_line():
+    keras = pytest.importorskip("keras")
+
+    class Late(keras.Model):
+        def call(self, x):
+            return keras.layers.Dense(1)(x)
+
+    def model_fn(features, labels, mode):
+        h = layers.layer(nn.Linear, 3, 3)(features)
+        return spec(mode, layers.layer(Late)(h).mean())
+
+    message = refusal(model_fn)
+    assert "test_foreign.py:" in message
+    assert "made inside Late.call" in message
+    assert "Make it in Late.__init__, as self.name = Dense(...)" in message
+
+
+def test_a_torch_parameter_of_a_keras_model_is_refused_with_what_keras_counts():
+    keras = pytest.importorskip("keras")
+
+    class Bare(keras.Model):
+        def __init__(self):
+            super().__init__(name="bare")
+            self.scale = nn.Parameter(torch.ones(3))
+
+        def call(self, x):
+            return x * self.scale
+
+    def model_fn(features, labels, mode):
+        h = layers.layer(nn.Linear, 3, 3)(features)
+        return spec(mode, layers.layer(Bare)(h).mean())
+
+    message = refusal(model_fn)
+    assert "'scale' (shape [3]), a torch parameter of the Keras Bare 'bare'" in message
+    assert "self.add_weight(shape=..., name='scale')" in message

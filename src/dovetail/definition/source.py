@@ -95,6 +95,11 @@ def execute(path: Path) -> ModuleType:
             what = f"ended Python (sys.exit({error.code!r})); keep that under `if __name__ == ...`"
         elif isinstance(error, ModuleNotFoundError) and error.name == "keras":
             what = "needs Keras, which is not installed here: pip install 'dovetail[keras]'"
+        elif isinstance(error, ModuleNotFoundError) and error.name == "tensorflow":
+            what = (
+                "needs TensorFlow, which is not installed here, and a model of which could not be "
+                "trained. Write `import keras` for `tf.keras`, and torch for what else is of tf"
+            )
         else:
             what = f"raised {type(error).__name__}: {error}"
             if "attempted relative import" in str(error):

@@ -15,9 +15,18 @@ from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
 
 from dovetail.errors import DefinitionError
+from dovetail.layers.keras_objects import is_keras_layer
 
 _OWN_FOLDER = str(Path(__file__).parent.parent)
 _TORCH_FOLDER = str(Path(torch.__file__).parent)
+
+
+@dataclass(frozen=True)
+class _Place:
+    line: str
+    """`file:line` of the user's function that Dovetail called last."""
+    method: str | None
+    """That function, if it is a method of a module: `Net.forward`."""
 
 
 @dataclass(eq=False)
@@ -25,11 +34,11 @@ class Registrations:
     """What modules took up while model_fn ran.
 
     Attributes:
-      parameters: (module, name, parameter, line of model_fn).
+      parameters: (module, name, parameter, the user's place that made it).
       children: (module, child).
     """
 
-    parameters: list[tuple[nn.Module, str, Tensor | None, str]] = field(default_factory=list)
+    parameters: list[tuple[nn.Module, str, Tensor | None, _Place]] = field(default_factory=list)
     children: list[tuple[nn.Module, nn.Module | None]] = field(default_factory=list)
 
 
@@ -43,7 +52,7 @@ def registrations() -> Iterator[Registrations]:
     noted = Registrations()
 
     def note_parameter(module: nn.Module, name: str, parameter: Tensor | None) -> None:
-        noted.parameters.append((module, name, parameter, _line_of_model_fn()))
+        noted.parameters.append((module, name, parameter, _place()))
 
     def note_child(module: nn.Module, name: str, child: nn.Module | None) -> None:
         noted.children.append((module, child))
@@ -59,15 +68,20 @@ def registrations() -> Iterator[Registrations]:
             handle.remove()
 
 
-def _line_of_model_fn() -> str:
-    """Return `file:line` of the user's function that Dovetail called last."""
+def _place() -> _Place:
+    keras = getattr(sys.modules.get("keras"), "__file__", None)
+    skipped = (_TORCH_FOLDER, str(Path(keras).parent)) if keras else (_TORCH_FOLDER,)
     frame = sys._getframe(2)
-    line = "model_fn"
+    place = _Place("model_fn", None)
     while frame is not None and not frame.f_code.co_filename.startswith(_OWN_FOLDER):
-        if not frame.f_code.co_filename.startswith(_TORCH_FOLDER):
-            line = f"{frame.f_code.co_filename}:{frame.f_lineno}"
+        code = frame.f_code
+        if not code.co_filename.startswith(skipped):
+            first = frame.f_locals.get(code.co_varnames[0]) if code.co_argcount else None
+            own = issubclass(type(first), nn.Module) and hasattr(type(first), code.co_name)
+            method = f"{type(first).__name__}.{code.co_name}" if own else None
+            place = _Place(f"{code.co_filename}:{frame.f_lineno}", method)
         frame = frame.f_back
-    return line
+    return place
 
 
 def check_loss(
@@ -126,21 +140,29 @@ def _leaves(loss: Tensor) -> Iterator[Tensor]:
 
 def _message(parameter: nn.Parameter, noted: Registrations) -> str:
     shape = list(parameter.shape)
-    for module, name, own, line in noted.parameters:
+    for module, name, own, place in noted.parameters:
+        if own is parameter and is_keras_layer(module):
+            return _of_keras(module, name, shape)
         if own is parameter:
             whole = _outermost(module, noted)
             kind = type(whole).__name__
             shown = whole if isinstance(module, nn.ParameterDict) else module  # one of Keras'
             kind = f"torch.nn.{kind}" if getattr(nn, kind, None) is type(whole) else kind
+            cure = f"Write layers.layer({kind}, ...)(x) instead of {kind}(...)(x)."
+            if place.method is not None:
+                holder = place.method.split(".")[0]
+                cure = f"Make it in {holder}.__init__, as self.name = {kind}(...), and call that."
             return (
-                f"{line}: the loss depends on '{name}' (shape {shape}) of {shown!r}, which is "
-                "made inside model_fn: it would be new at each step, and never trained or saved. "
-                f"Write layers.layer({kind}, ...)(x) instead of {kind}(...)(x)."
+                f"{place.line}: the loss depends on '{name}' (shape {shape}) of {shown!r}, which "
+                f"is made inside {place.method or 'model_fn'}: it would be new at each step, and "
+                f"never trained or saved. {cure}"
             )
     for candidate in gc.get_objects():
         if not issubclass(type(candidate), nn.Module):  # isinstance would wake lazy proxies
             continue
         for name, own in candidate.__dict__.get("_parameters", {}).items():
+            if own is parameter and is_keras_layer(candidate):
+                return _of_keras(candidate, name, shape)
             if own is parameter:
                 return (
                     f"The loss depends on '{name}' (shape {shape}) of {_shown(candidate)}, which "
@@ -150,6 +172,14 @@ def _message(parameter: nn.Parameter, noted: Registrations) -> str:
     return (
         f"The loss depends on a parameter of shape {shape} that the program does not hold, so it "
         "would not be trained or saved. Make it with layers.get_variable(name, shape)."
+    )
+
+
+def _of_keras(layer: Any, name: str, shape: list[int]) -> str:
+    return (
+        f"The loss depends on '{name}' (shape {shape}), a torch parameter of the Keras "
+        f"{type(layer).__name__} '{layer.name}'. Keras counts its own variables alone, so it would "
+        f"not be trained or saved. Make it with self.add_weight(shape=..., name='{name}')."
     )
 
 
