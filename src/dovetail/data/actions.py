@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar, overload
 
 from dovetail.errors import DefinitionError, DovetailError, nearest
@@ -30,17 +30,23 @@ class Action:
         model method, or that method itself; None: it takes no model.
       use_lock: the name of a lock of the pipeline, held while the method runs; True: one named
         after the action; None: no lock.
+      in_order: whether batches come to it one after the other, in the main process, as they do to
+        an action with a model; for one that asks for models by their names.
     """
 
     model: str | Callable[..., Any] | None = None
     use_lock: str | bool | None = None
+    in_order: bool = field(default=False, repr=False)
 
 
 @overload
 def action(method: Method) -> Method: ...
 @overload
 def action(
-    *, model: str | Callable[..., Any] | None = None, use_lock: str | bool | None = None
+    *,
+    model: str | Callable[..., Any] | None = None,
+    use_lock: str | bool | None = None,
+    in_order: bool = False,
 ) -> Callable[[Method], Method]: ...
 
 
@@ -49,6 +55,7 @@ def action(
     *,
     model: str | Callable[..., Any] | None = None,
     use_lock: str | bool | None = None,
+    in_order: bool = False,
 ) -> Any:
     """Mark a method of a batch class as an action; bare, or with arguments.
 
@@ -59,7 +66,7 @@ def action(
     Args:
       method: when used bare.
       model: see `Action`.
-      use_lock: see `Action`.
+      use_lock, in_order: see `Action`.
 
     Raises:
       DefinitionError: if it is used on anything but a function, or an argument has a wrong type.
@@ -76,7 +83,7 @@ def action(
     """
     if method is None:
         _check_arguments(model, use_lock)
-        return lambda method: _marked(method, Action(model, use_lock))
+        return lambda method: _marked(method, Action(model, use_lock, in_order))
     return _marked(method, Action())
 
 

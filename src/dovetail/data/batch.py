@@ -13,6 +13,7 @@ from dovetail.data.batch_seeds import SeededItems
 from dovetail.data.components import NotLoadedError, check_components
 from dovetail.data.ids import ids_array
 from dovetail.data.item import Item
+from dovetail.data.model_actions import ModelActions
 from dovetail.data.preloaded import as_source
 from dovetail.data.selection import Selection
 from dovetail.errors import DataError, nearest
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from dovetail.data.dataset import Dataset
 
 
-class Batch(BaseActions, SeededItems):
+class Batch(BaseActions, ModelActions, SeededItems):
     """Some items of a data set.
 
     Subclasses name their `components`, such as `components = "images", "labels"`, and add

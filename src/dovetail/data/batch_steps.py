@@ -158,7 +158,9 @@ def _act(act: Act) -> Callable[[Carried, Surroundings], None]:
         if mark is None:
             mark = marks[kind] = find_action(kind, name)
         if named:
-            args, kwargs = resolved(args, batch, pipeline), resolved(kwargs, batch, pipeline)
+            args = resolved(args, batch, pipeline)
+            # What is called save_to says where to write, so it is given as it stands.
+            kwargs = {k: _given(k, v, batch, pipeline) for k, v in kwargs.items()}
         if carried.joined:
             args, carried.joined = (*carried.joined, *args), ()
         if mark.model is not None:
@@ -172,6 +174,10 @@ def _act(act: Act) -> Callable[[Carried, Surroundings], None]:
             carried.batch = _checked(made, batch, f"The action '{name}'")
 
     return do
+
+
+def _given(name: str, value: Any, batch: Batch, pipeline: Surroundings) -> Any:
+    return value if name == "save_to" else resolved(value, batch, pipeline)
 
 
 def _by_chance(step: Chance, steps: Steps) -> Callable[[Carried, Surroundings], None]:

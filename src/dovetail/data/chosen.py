@@ -10,6 +10,8 @@ import numpy as np
 from dovetail.data.named import Named
 from dovetail.errors import DataError, ParamsError
 
+LABELS = ("label", "labels")
+
 
 def chosen(what: Any, batch: Any, pipeline: Any) -> Any:
     """Give what is meant of a batch.
@@ -36,6 +38,46 @@ def chosen(what: Any, batch: Any, pipeline: Any) -> Any:
     if callable(what) and not hasattr(what, "__array__"):
         return what(batch)
     return what
+
+
+def pair(
+    features: Any, labels: Any, batch: Any, pipeline: Any, *, labelled: bool = True
+) -> tuple[Any, Any]:
+    """Give what is meant by features and labels.
+
+    Args:
+      features, labels: see `chosen`. Without features: all components but those called label or
+        labels, which are the labels.
+      batch, pipeline: see `chosen`.
+      labelled: whether labels are wanted; if not, they need not be there.
+    """
+    if features is None and labels is None:
+        return _by_name(batch, labelled)
+    wanted = labelled and labels is not None
+    return chosen(features, batch, pipeline), chosen(labels, batch, pipeline) if wanted else None
+
+
+def _by_name(batch: Any, labelled: bool) -> tuple[Any, Any]:
+    components = [name for name in batch.components or () if batch.has(name)]
+    if not components:
+        if batch.components or batch.data is None:
+            raise DataError(f"{batch!r} has no data to give. Load it in an action before.")
+        return together(batch.data, "the batch"), None
+    taken = {
+        name: together(batch.column(name), name)
+        for name in components
+        if labelled or name not in LABELS
+    }
+    found = {name: taken.pop(name) for name in LABELS if name in taken}
+    if not taken:
+        raise DataError(
+            f"{batch!r} has nothing but {' and '.join(found) or 'labels'}. Say what the features "
+            "are: features=..., labels=...."
+        )
+    for name, label in found.items():
+        if getattr(label, "shape", ())[1:] == (1,):
+            found[name] = label.reshape(-1)
+    return taken, next(iter(found.values())) if len(found) == 1 else found or None
 
 
 def checked_choice(what: Any, where: str) -> Any:

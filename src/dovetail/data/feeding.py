@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from dovetail.data.chosen import checked_choice, chosen, together
-from dovetail.data.feed import LABELS, as_tensors
+from dovetail.data.chosen import LABELS, checked_choice, pair
+from dovetail.data.feed import as_tensors
 from dovetail.data.flow import Flow, Pass
 from dovetail.errors import DataError
 
@@ -74,12 +74,8 @@ class Feeding:
           batch: the steps done.
           labelled: whether labels are wanted; if not, they need not be there.
         """
-        if self.features is None:
-            return _by_name(batch, labelled)
-        features = as_tensors(chosen(self.features, batch, self.pipeline), "features")
-        if self.labels is None or not labelled:
-            return features, None
-        return features, as_tensors(chosen(self.labels, batch, self.pipeline), "labels")
+        features, labels = pair(self.features, self.labels, batch, self.pipeline, labelled=labelled)
+        return as_tensors(features, "features"), as_tensors(labels, "labels")
 
     def __iter__(self) -> Iterator[tuple[Any, Any]]:
         with Flow(self.pipeline, self.how({})) as flow:
@@ -88,27 +84,3 @@ class Feeding:
 
     def __repr__(self) -> str:
         return f"{self.pipeline!r}.feed"
-
-
-def _by_name(batch: Batch, labelled: bool) -> tuple[Any, Any]:
-    """Take the components called label or labels as labels and all others as features."""
-    components = [name for name in batch.components or () if batch.has(name)]
-    if not components:
-        if batch.components or batch.data is None:
-            raise DataError(f"{batch!r} has no data to feed. Load it in an action.")
-        return as_tensors(together(batch.data, "the batch"), "features"), None
-    taken = {
-        name: as_tensors(together(batch.column(name), f"'{name}'"), f"'{name}'")
-        for name in components
-        if labelled or name not in LABELS
-    }
-    labels = {name: taken.pop(name) for name in LABELS if name in taken}
-    if not taken:
-        raise DataError(
-            f"{batch!r} has nothing but {' and '.join(labels) or 'labels'}. Say what the features "
-            "are: pipeline.feed(features=..., labels=...)."
-        )
-    for name, label in labels.items():
-        if getattr(label, "shape", ())[1:] == (1,):
-            labels[name] = label.reshape(-1)
-    return taken, next(iter(labels.values())) if len(labels) == 1 else labels or None

@@ -90,6 +90,8 @@ class Flow(Iterator[Batch]):
             raise
 
     def _begin(self, start: dict[str, Any]) -> None:
+        if not start:
+            self.pipeline.forget_metrics()
         kind, first = self._kind, _FIRST[self._kind]
         own = {name: start.pop(name, value) for name, value in first.items()}
         if kind == "replayed" and start:

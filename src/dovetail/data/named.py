@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 
 from dovetail.data.batch_random import batch_generator
+from dovetail.data.variables import checked_mode
 from dovetail.errors import ParamsError, nearest
 
 
@@ -20,7 +21,7 @@ class Held(Protocol):
 
     def get_variable(self, name: str) -> Any: ...
 
-    def set_variable(self, name: str, value: Any) -> Any: ...
+    def change_variable(self, name: str, value: Any, mode: str) -> None: ...
 
 
 class Named:
@@ -54,20 +55,30 @@ class Component(Named):
         if self.name is None:
             super().set(batch, pipeline, value)
         else:
-            setattr(batch, self.name, value)
+            batch.set_component(self.name, value)
 
 
 @dataclass(frozen=True)
 class Variable(Named):
-    """A variable of the pipeline."""
+    """A variable of the pipeline.
+
+    Args:
+      name: of it.
+      mode: how it is written, see `Pipeline.update_variable`: "append" makes a list of what an
+        action saves batch by batch.
+    """
 
     name: str
+    mode: str = field(default="set", repr=False)
+
+    def __post_init__(self) -> None:
+        checked_mode(self.mode)
 
     def get(self, batch: Any, pipeline: Held) -> Any:
         return pipeline.get_variable(self.name)
 
     def set(self, batch: Any, pipeline: Held, value: Any) -> None:
-        pipeline.set_variable(self.name, value)
+        pipeline.change_variable(self.name, value, self.mode)
 
 
 @dataclass(frozen=True)

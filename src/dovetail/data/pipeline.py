@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -13,7 +14,7 @@ from dovetail.data.batch_steps import Timings
 from dovetail.data.flow import Flow, Pass, counted
 from dovetail.data.locks import Locks
 from dovetail.data.model_methods import ModelMethod, find_model, models_of
-from dovetail.data.pipeline_models import Imported, Models, Static
+from dovetail.data.pipeline_models import DeclaredModel, Imported, Models, Static, Stored
 from dovetail.data.pipeline_steps import (
     Act,
     BatchStep,
@@ -76,7 +77,7 @@ class Pipeline:
         self.config: Mapping[str, Any] = dict(config or {})
         self.steps: tuple[Step, ...] = ()
         self._declared: dict[str, Declared] = {}
-        self._models: dict[str, Static | Imported] = {}
+        self._models: dict[str, DeclaredModel] = {}
         self._model_configs: dict[str, Mapping[str, Any]] = {}
         self._lazy: Pass | None = None
         self._live = _Live()
@@ -329,16 +330,45 @@ class Pipeline:
             made._models = {**self._models, name: built}
         return made
 
-    def import_model(self, name: str, source: Pipeline) -> Pipeline:
-        """Take a model of another pipeline: the very object, looked up when it is asked for.
+    def import_model(
+        self,
+        name: str,
+        source: Pipeline | str | os.PathLike[str],
+        *,
+        definition: Any = None,
+        params: Mapping[str, Any] | None = None,
+    ) -> Pipeline:
+        """Take a model of another pipeline, or of a run, when it is asked for.
 
         Args:
-          name: of the model, there and here; it goes before one of the batch class.
-          source: the pipeline that has it, or will have it by then.
+          name: of the model, here and in the other pipeline; it goes before one of the batch
+            class.
+          source: the pipeline that has it, or will have it by then: it is the very same object.
+            Or the model_dir of a run: its program is made, with its newest good checkpoint, for
+            each pipeline object.
+          definition: of the run's model, whatever `dovetail.load` takes; nothing that lies in a
+            model_dir is executed.
+          params: over those that the run recorded.
         """
+        if isinstance(source, (str, os.PathLike)):
+            if definition is None:
+                raise ParamsError(
+                    f"import_model('{name}', '{os.fspath(source)}'): give the definition too, as "
+                    f"in import_model('{name}', '{os.fspath(source)}', definition='model.py'). A "
+                    "model_dir holds parameters, and a copy of the code for reading: it is not "
+                    "executed."
+                )
+            made = Stored(os.fspath(source), definition, dict(params) if params else None)
+            return self._with(_models={**self._models, name: made})
+        if definition is not None or params is not None:
+            raise ParamsError(
+                f"import_model('{name}', source): definition and params are for a model_dir; from "
+                "a pipeline the model comes as it is."
+            )
         if not isinstance(source, Pipeline):
             raise ParamsError(
-                f"import_model('{name}', source): source is a pipeline; got {source!r}."
+                f"import_model('{name}', source): source is a pipeline or the path of a "
+                f"model_dir; got {source!r}."
             )
         return self._with(_models={**self._models, name: Imported(source)})
 
@@ -445,8 +475,10 @@ class Pipeline:
             live.flow = None
         if not what or "variables" in what:
             live.variables = None
-        if (not what or "models" in what) and live.models is not None:
-            live.models.reset()
+        if not what or "models" in what:
+            live.kept.clear()
+            if live.models is not None:
+                live.models.reset()
         return self
 
     @property
@@ -511,6 +543,39 @@ class Pipeline:
             raise ParamsError("How many items a batch? Give batch_size, as in run(64, n_epochs=1).")
         return Pass(batch_size, **options)
 
+    # Models that are programs.
+
+    @property
+    def kept(self) -> dict[tuple[str, ...], Any]:
+        """What the ready model actions keep from batch to batch, in this pipeline object."""
+        return self._live.kept
+
+    def forget_metrics(self) -> None:
+        """Have `metrics` begin anew, as each run does."""
+        for key in [key for key in self.kept if key[0] == "metrics"]:
+            del self.kept[key]
+
+    def metrics(self, name: str) -> dict[str, Any]:
+        """Give what `evaluate_model` measured over all batches since the run began.
+
+        Args:
+          name: of the model.
+
+        Returns:
+          metric -> value, with `loss`; exact for batches of any sizes.
+
+        Raises:
+          ParamsError: the model was not evaluated.
+        """
+        found = self.kept.get(("metrics", name))
+        if found is None:
+            known = [key[1] for key in self.kept if key[0] == "metrics"]
+            raise ParamsError(
+                f"The model '{name}' was not evaluated in this pipeline.{nearest(name, known)} Add "
+                f".evaluate_model('{name}', ...) to it, and run it."
+            )
+        return found.compute()
+
     # Looking at it.
 
     @property
@@ -546,6 +611,7 @@ class _Live:
         self.models: Models | None = None
         self.flow: Flow | None = None
         self.timings = Timings()
+        self.kept: dict[tuple[str, ...], Any] = {}
 
 
 def _given(flow: Flow, bar: bool) -> Iterator[Batch]:
@@ -585,8 +651,8 @@ def _overlaid(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any
 
 
 def _together(
-    one: Mapping[str, Static | Imported], other: Mapping[str, Static | Imported]
-) -> dict[str, Static | Imported]:
+    one: Mapping[str, DeclaredModel], other: Mapping[str, DeclaredModel]
+) -> dict[str, DeclaredModel]:
     for name in one.keys() & other.keys():
         if one[name] != other[name]:
             raise ParamsError(

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from dovetail.data.batch_steps import Timings
-from dovetail.data.pipeline_models import Imported, Static
+from dovetail.data.pipeline_models import DeclaredModel, Static
 from dovetail.data.pipeline_steps import Chance, Step
 from dovetail.data.variables import Declared
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def described(
-    pipeline: Pipeline, variables: Mapping[str, Declared], models: Mapping[str, Static | Imported]
+    pipeline: Pipeline, variables: Mapping[str, Declared], models: Mapping[str, DeclaredModel]
 ) -> str:
     """Give a table of a pipeline: a line a step, with times if it was run."""
     data = "no data set: a template" if pipeline.dataset is None else repr(pipeline.dataset)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,6 +29,30 @@ class Imported:
     source: Pipeline  # compared by identity, as pipelines are
 
 
+@dataclass(frozen=True)
+class Stored:
+    """A model of a run that was trained, made in each pipeline object when it is first asked for.
+
+    Attributes:
+      model_dir: of the run.
+      definition: whatever `dovetail.load` takes.
+      params: over those of the run.
+    """
+
+    model_dir: str
+    definition: Any
+    params: Mapping[str, Any] | None = None
+
+    def made(self) -> Any:
+        """Make the program."""
+        # What knows programs stands above: only who has one needs it.
+        stored = importlib.import_module("dovetail.pipelines.stored")
+        return stored.program_of(self.model_dir, self.definition, self.params)
+
+
+DeclaredModel = Static | Imported | Stored
+
+
 class Models:
     """The models of one pipeline object.
 
@@ -35,7 +60,7 @@ class Models:
       declared: what `init_model` and `import_model` said, by name.
     """
 
-    def __init__(self, declared: Mapping[str, Static | Imported]) -> None:
+    def __init__(self, declared: Mapping[str, DeclaredModel]) -> None:
         self._declared = dict(declared)
         self._built: dict[str, Any] = {}
         self._being_built: set[str] = set()
@@ -58,6 +83,8 @@ class Models:
         declared = self._declared.get(name)
         if isinstance(declared, Static):
             return declared.descriptor
+        if isinstance(declared, Stored):
+            return self._stored(name, declared)
         if isinstance(declared, Imported):
             self._built[name] = found = _imported(name, declared.source)
             return found
@@ -87,6 +114,12 @@ class Models:
             self._built[name] = built
             return built
 
+    def _stored(self, name: str, declared: Stored) -> Any:
+        with self._lock:
+            if name not in self._built:
+                self._built[name] = declared.made()
+            return self._built[name]
+
     def existing(self, name: str, batch_class: type | None) -> Any:
         """Give a model that is there already, without building any.
 
@@ -98,6 +131,8 @@ class Models:
         declared = self._declared.get(name)
         if isinstance(declared, Static):
             return declared.descriptor
+        if isinstance(declared, Stored):
+            return self._stored(name, declared)
         if isinstance(declared, Imported):
             return _imported(name, declared.source)
         method = find_model(batch_class, name) if batch_class is not None else None

@@ -84,7 +84,8 @@ def in_order(found: Sequence[Stage | StreamStep]) -> bool:
 def _on_a_model(step: Step, batch_class: type | None) -> bool:
     if batch_class is None:
         return False
-    return any(find_action(batch_class, act.name).model is not None for act in actions((step,)))
+    marks = (find_action(batch_class, act.name) for act in actions((step,)))
+    return any(mark.model is not None or mark.in_order for mark in marks)
 
 
 def _writes(step: Step) -> bool:

@@ -44,6 +44,7 @@ class Program:
       position: how many training examples its steps have consumed, kept by whoever steps it.
       ema_decay: of the averages of its parameters; None: it keeps none.
       before_update: called with a train step's loss before its gradients are applied.
+      when_built: called with the program once its layers exist, such as to give them weights.
       built: whether the layers exist; the first step builds them where no example was given.
     """
 
@@ -88,6 +89,7 @@ class Program:
         self._autocast = _AUTOCAST[precision]
         self.position = 0
         self.before_update: Callable[[Tensor], None] | None = None
+        self.when_built: Callable[[Program], object] | None = None
         self._step = 0
         self._lock = threading.Lock()
 
@@ -243,6 +245,13 @@ class Program:
         network.seal()
         network.train(mode == ModeKeys.TRAIN)  # what modules made of themselves included
         self.built_in = mode
+        if self.when_built is not None:
+            try:
+                self.when_built(self)
+            except BaseException:
+                self.network, self.built_in = self._network(network.config), None
+                self._optimizers = None
+                raise
 
     def _live_optimizers(self) -> Optimizers:
         if self._optimizers is None:

@@ -97,7 +97,7 @@ def run_again(
             definition = load(file)
         else:
             definition = load(definition)
-        definition = definition.with_params(_given(definition, record["params"]))
+        definition = definition.with_params(given_params(definition, record["params"]))
         resolved = resolve(
             definition,
             config=_config(values, output),
@@ -166,7 +166,7 @@ def _laid_out(copies: Mapping[Path, bytes], output: Path) -> Path:
     return output / next(iter(copies)).relative_to(root)
 
 
-def _given(definition: Definition, recorded: Mapping[str, Any]) -> dict[str, Any]:
+def given_params(definition: Definition, recorded: Mapping[str, Any]) -> dict[str, Any]:
     """Return those recorded params that are not the definition's own, nested as they were.
 
     Raises:
