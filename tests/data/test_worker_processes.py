@@ -171,14 +171,6 @@ def test_batches_come_back_as_if_made_here():
     assert {row["step"]: row["times"] for row in pipeline.timings()}["crop()"] == len(batches)
 
 
-def test_arrays_come_back_in_memory_that_is_shared_and_freed_with_the_batch():
-    batches = images().p.add(1).gen_batch(4, prefetch=1, target="processes")
-    batch = next(batches)
-    assert not Path("/proc/self/maps").exists() or shared_memory()
-    batches.close()
-    assert batch.images[0, 0, 1] == 2
-
-
 def test_what_was_not_touched_is_read_from_the_data_set_here():
     batch = next(images().p.who().gen_batch(4, prefetch=1, target="processes"))  # and dropped
     assert "images" not in vars(batch)

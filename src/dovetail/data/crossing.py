@@ -75,8 +75,13 @@ def send(connection: Connection, packed: Packed) -> None:
         os.close(file)
 
 
-def receive(connection: Connection) -> Packed:
-    """Receive what `send` sent; its arrays lie in the memory that the sender wrote.
+def receive(connection: Connection, *, mapped: bool = False) -> Packed:
+    """Receive what `send` sent.
+
+    Args:
+      connection: the other end of the pipe.
+      mapped: whether the arrays stay in the memory that the sender wrote, and may not be written
+        to; else they are copied out of it, so that no file is kept open for them.
 
     Raises:
       EOFError, OSError: the other end is gone.
@@ -86,18 +91,25 @@ def receive(connection: Connection) -> Packed:
         return Packed(text, [memoryview(bytearray(array)) for array in inline])
     file = reduction.recv_handle(connection)
     try:
-        # Mapped at once rather than page by page: all of it is going to be read.
-        populate = getattr(mmap, "MAP_POPULATE", 0)
-        begins = _begins(sizes)
-        memory = mmap.mmap(file, begins[-1], flags=mmap.MAP_SHARED | populate)
+        places = list(zip(_begins(sizes), sizes, strict=False))
+        if mapped:
+            whole = memoryview(mmap.mmap(file, 0, prot=mmap.PROT_READ))
+            return Packed(text, [whole[at : at + size] for at, size in places])
+        return Packed(text, [_read(file, at, size) for at, size in places])
     finally:
         os.close(file)
-    whole = memoryview(memory)
-    return Packed(text, [whole[at : at + size] for at, size in zip(begins, sizes, strict=False)])
+
+
+def _read(file: int, at: int, size: int) -> memoryview:
+    array = np.empty(size, np.uint8).data  # not set to zero first
+    done = 0
+    while done < size:
+        done += os.preadv(file, [array[done:]], at + done)
+    return array
 
 
 def unpack(packed: Packed) -> Any:
-    """Make the value again; its arrays are over the memory that was received."""
+    """Make the value again; its arrays are over what was received."""
     return pickle.loads(packed.text, buffers=packed.arrays)
 
 

@@ -6,11 +6,29 @@ import fcntl
 import os
 import tempfile
 import threading
-import weakref
 from collections.abc import Mapping
 from typing import Any
 
-NO_FILE = -1
+
+class SharedFile:
+    """A nameless file, open in several processes; closed when nobody here has it any more.
+
+    Args:
+      descriptor: of it, which is this object's from now on; None: a new one is made.
+    """
+
+    def __init__(self, descriptor: int | None = None) -> None:
+        if descriptor is None:
+            with tempfile.TemporaryFile() as made:
+                descriptor = os.dup(made.fileno())
+        self._descriptor = descriptor
+
+    def fileno(self) -> int:
+        """Give its descriptor."""
+        return self._descriptor
+
+    def __del__(self) -> None:
+        os.close(self._descriptor)
 
 
 class NamedLock:
@@ -21,20 +39,20 @@ class NamedLock:
 
     Args:
       number: of the lock among those of a pipeline.
-      file: a file that the processes share, of which the lock is the byte of that number;
-        `NO_FILE`: there is one process only.
+      file: which the processes share, and of which the lock is the byte of that number; None:
+        there is one process only.
     """
 
-    def __init__(self, number: int, file: int = NO_FILE) -> None:
+    def __init__(self, number: int, file: SharedFile | None = None) -> None:
         self.number, self.file = number, file
         self._threads = threading.RLock()
         self._held = 0
-        self._taken = NO_FILE
+        self._taken: SharedFile | None = None
 
     def __enter__(self) -> None:
         self._threads.acquire()
         try:
-            if not self._held and self.file != NO_FILE:
+            if not self._held and self.file is not None:
                 fcntl.lockf(self.file, fcntl.LOCK_EX, 1, self.number)
                 self._taken = self.file
             self._held += 1
@@ -45,8 +63,8 @@ class NamedLock:
     def __exit__(self, *_: Any) -> None:
         try:
             self._held -= 1
-            if not self._held and self._taken != NO_FILE:
-                file, self._taken = self._taken, NO_FILE
+            if not self._held and self._taken is not None:
+                file, self._taken = self._taken, None
                 fcntl.lockf(file, fcntl.LOCK_UN, 1, self.number)
         finally:
             self._threads.release()
@@ -62,7 +80,7 @@ class Locks:
     def __init__(self) -> None:
         self._making = threading.Lock()
         self._named: dict[str, NamedLock] = {}
-        self._file = NO_FILE
+        self._file: SharedFile | None = None
 
     def get(self, name: str) -> NamedLock:
         """Give the lock of a name."""
@@ -72,7 +90,7 @@ class Locks:
                 found = self._named.setdefault(name, NamedLock(len(self._named), self._file))
         return found
 
-    def share(self, names: list[str]) -> tuple[int, Mapping[str, int]]:
+    def share(self, names: list[str]) -> tuple[SharedFile, Mapping[str, int]]:
         """Make the locks such that other processes may take part.
 
         Args:
@@ -84,10 +102,8 @@ class Locks:
         for name in names:
             self.get(name)
         with self._making:
-            if self._file == NO_FILE:
-                with tempfile.TemporaryFile() as named:  # nameless: nothing of it remains
-                    self._file = os.dup(named.fileno())
-                weakref.finalize(self, os.close, self._file)
+            if self._file is None:
+                self._file = SharedFile()
                 for lock in self._named.values():
                     lock.file = self._file
             return self._file, {name: self._named[name].number for name in names}

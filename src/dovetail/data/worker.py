@@ -17,7 +17,7 @@ from dovetail.data.batch_steps import Carried, Steps, Timings
 from dovetail.data.crossing import Packed, pack, receive, send, unpack
 from dovetail.data.elsewhere import Elsewhere
 from dovetail.data.flow import begun
-from dovetail.data.locks import NamedLock
+from dovetail.data.locks import NamedLock, SharedFile
 from dovetail.data.pipeline_steps import BatchStep, every_step
 from dovetail.data.travelling import travelling
 from dovetail.data.worker_job import Job
@@ -44,9 +44,9 @@ class Done:
 def work(connection: Connection) -> None:
     """Do what comes through a pipe, until it is closed."""
     try:
-        told = receive(connection)
+        told = receive(connection, mapped=True)
         numbers: dict[str, int] = connection.recv()
-        file = reduction.recv_handle(connection)
+        file = SharedFile(reduction.recv_handle(connection))
         job: Job = unpack(told)
     except EOFError:
         return

@@ -133,7 +133,7 @@ class InProcesses(Iterator[Carried | None]):
             try:
                 send(worker.pipe, job)
                 worker.pipe.send(numbers)
-                reduction.send_handle(worker.pipe, file, worker.process.pid)
+                reduction.send_handle(worker.pipe, file.fileno(), worker.process.pid)
             except OSError:
                 raise _death(worker) from None
 
