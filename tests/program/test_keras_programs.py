@@ -271,3 +271,36 @@ def test_a_sharded_model_has_the_gradients_of_a_whole_one(tmp_path: Path) -> Non
             torch.testing.assert_close(sharded.full_tensor(), expected)
     finally:
         dist.destroy_process_group()
+
+
+def test_weights_keep_to_their_constraints_as_with_keras_own_optimizer():
+    def net() -> Any:
+        inputs = keras.Input((6,), name="x")
+        hidden = keras.layers.Dense(8, kernel_constraint="non_neg", name="hidden")(inputs)
+        norm = keras.constraints.MaxNorm(0.5)
+        return keras.Model(inputs, keras.layers.Dense(1, bias_constraint=norm, name="out")(hidden))
+
+    x, y = torch.randn(16, 6), torch.full((16, 1), -3.0)
+    model, plain = net(), net()
+    plain.set_weights([w.copy() for w in (v.value.detach().numpy() for v in model.weights)])
+
+    def model_fn(features, labels, mode):
+        output = layers.layer(model, name="net")(features)
+        loss = torch.mean((output - labels) ** 2)
+        train_op = dovetail.optimizers.SGD(0.1).minimize(loss)
+        return dovetail.EstimatorSpec(mode, output, loss, train_op)
+
+    program = dovetail.build(model_fn, example=(x, y), device="cpu")
+    optimizer = keras.optimizers.SGD(0.1)
+    for _ in range(5):
+        program.train_step(x, y)
+        loss = torch.mean((plain(x, training=True) - y) ** 2)
+        weights = [v.value for v in plain.trainable_variables]
+        gradients = torch.autograd.grad(loss, weights)
+        optimizer.apply(list(gradients), plain.trainable_variables)
+    state = program.state()
+    assert float(state["net.hidden.kernel"].min()) == 0.0
+    assert float(state["net.out.bias"].abs()) <= 0.5
+    for variable in plain.variables:
+        own = state["net." + variable.path.replace("/", ".")]
+        torch.testing.assert_close(own, variable.value.detach(), rtol=1e-5, atol=1e-6)

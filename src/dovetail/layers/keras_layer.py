@@ -6,10 +6,11 @@ import contextlib
 import copy
 import re
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dovetail.errors import DefinitionError, DovetailError
 from dovetail.layers.keras_building import build
@@ -150,6 +151,25 @@ class KerasLayer(KerasGroup):
         if key not in frame.regularized:
             frame.regularized.add(key)
             frame.regularization.extend(penalties)
+
+    def constraints(self) -> list[tuple[nn.Parameter, Callable[[Tensor], Tensor]]]:
+        """Return the weights with a constraint, and what brings their values back to it.
+
+        Keras' optimizers do so after each update.
+        """
+
+        def within(constraint: Any) -> Callable[[Tensor], Tensor]:
+            def constrained(value: Tensor) -> Tensor:
+                with self._on_device((value,)):
+                    return constraint(value)
+
+            return constrained
+
+        return [
+            (module._parameters[key], within(variable.constraint))  # pyright: ignore[reportReturnType]
+            for variable, module, where, key in self._bound
+            if where == "_parameters" and getattr(variable, "constraint", None) is not None
+        ]
 
     def _complete(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Make the variables that the layer does not have yet."""

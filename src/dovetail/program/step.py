@@ -13,6 +13,7 @@ from dovetail.definition.optimizer import Optimizer
 from dovetail.definition.optimizers import clip_gradients, set_learning_rates
 from dovetail.definition.param_groups import select
 from dovetail.errors import DefinitionError
+from dovetail.layers.keras_layer import KerasLayer
 from dovetail.program import direct_calls
 from dovetail.program.averaging import Averages
 from dovetail.program.loss_scale import LossScale
@@ -49,6 +50,7 @@ class Optimizers:
       whole: whether there is one optimizer for all parameters, so that a plain backward pass
         gives just the gradients it needs.
       workers: what puts the gradients of several workers together.
+      constraints: parameters, and what brings their values back to a constraint after an update.
       learning_rate: the base rate of the first one at its last step.
     """
 
@@ -58,6 +60,7 @@ class Optimizers:
     keys: Mapping[str, list[nn.Parameter] | None]
     whole: bool
     workers: Workers
+    constraints: list[tuple[nn.Parameter, Callable[[Tensor], Tensor]]]
     learning_rate: float = float("nan")
 
     @staticmethod
@@ -93,6 +96,13 @@ class Optimizers:
                 op.var_list is None and op.given_gradients is None for op in train_ops.values()
             ),
             workers=Workers({n: p for pairs in parameters.values() for n, p in pairs}),
+            constraints=[
+                (parameter, constraint)
+                for module in network.modules()
+                if isinstance(module, KerasLayer)
+                for parameter, constraint in module.constraints()
+                if parameter.requires_grad
+            ],
         )
 
 
@@ -171,6 +181,10 @@ def train_parts(
             direct_calls.update(optimizer)
         else:
             scale.applied(optimizer)
+    if optimizers.constraints:
+        with torch.no_grad():
+            for parameter, constraint in optimizers.constraints:
+                parameter.copy_(constraint(parameter))
     if scale is not None:
         scale.update()
         output |= scale.measures()
