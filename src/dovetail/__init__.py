@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from dovetail import layers as layers
     from dovetail import metrics as metrics
     from dovetail import optimizers as optimizers
+    from dovetail import pipelines as pipelines
     from dovetail.data import augment as augment
     from dovetail.data import named as named
     from dovetail.data.actions import SkipBatch as SkipBatch
@@ -116,6 +117,7 @@ _MODULES = {
     "metrics": "dovetail.metrics",
     "named": "dovetail.data.named",
     "optimizers": "dovetail.optimizers",
+    "pipelines": "dovetail.pipelines",
     "summary": "dovetail.definition.summary",
 }
 
