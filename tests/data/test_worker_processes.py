@@ -344,3 +344,23 @@ def _lives(process):
         return False
     stat = Path(f"/proc/{process}/stat")  # not on macOS
     return not stat.exists() or stat.read_text().rsplit(")", 1)[1].split()[0] != "Z"
+
+
+@pytest.mark.parametrize("target", ["threads", "processes"])
+def test_the_interpreter_exits_though_passes_were_left_half_way(tmp_path, target):
+    script = tmp_path / "left.py"
+    script.write_text(
+        "from dovetail.data.batch import Batch\n"
+        "from dovetail.data.dataset import Dataset\n"
+        "if __name__ == '__main__':\n"
+        f"    how = dict(prefetch=1, target={target!r})\n"
+        "    batches = Dataset(40).p.gen_batch(1, n_epochs=None, **how)\n"
+        "    next(batches)\n"
+        "    pipeline = Dataset(40).p\n"
+        "    pipeline.next_batch(1, **how)\n"
+        "    for batch in Dataset(40).p.gen_batch(1, **how):\n"
+        "        break\n"
+        "    print('left')\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "left\n", "")
