@@ -413,7 +413,7 @@ def keras(folder: Path, shown: bool, arrays: bool) -> Work:
 
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
             if self.clock.tick():
-                self.model.stop_training = True
+                self.model.stop_training = True  # pyright: ignore[reportOptionalMemberAccess]
 
     def made() -> Any:
         network = package.Sequential(
@@ -443,7 +443,8 @@ def keras(folder: Path, shown: bool, arrays: bool) -> Work:
         callbacks: list[Any] = [Tick(clock)]
         if shown:
             board = package.callbacks.TensorBoard(
-                tempfile.mkdtemp(dir=folder), update_freq=LOG_EVERY
+                tempfile.mkdtemp(dir=folder),
+                update_freq=LOG_EVERY,  # pyright: ignore[reportArgumentType]
             )
             callbacks.append(board)
         verbose = 1 if shown else 0

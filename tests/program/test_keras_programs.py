@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 import dovetail
 from dovetail import layers
 from dovetail.cli.main import app
-from dovetail.layers.keras_layer import KerasLayer
+from dovetail.layers.keras.layer import KerasLayer
 from dovetail.program.program import Program
 
 MODEL = """

@@ -6,7 +6,7 @@ from pathlib import Path
 import keras
 import pytest
 
-from dovetail.definition.keras_optimizers import describe
+from dovetail.definition.keras.optimizers import describe
 from dovetail.definition.optimizers import as_description, schedules
 from dovetail.errors import DefinitionError
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from dovetail.errors import DefinitionError
-from dovetail.layers.keras_objects import is_keras_layer
+from dovetail.layers.keras.objects import is_keras_layer
 
 
 class FeaturesCall:
@@ -67,7 +67,7 @@ def features_call(module: nn.Module) -> Callable[[nn.Module, Any], Any]:
       A function of (module, features) that returns the module's output.
     """
     if is_keras_layer(module):
-        from dovetail.definition.keras_features import keras_call
+        from dovetail.definition.keras.features import keras_call
 
         return keras_call(module)
     return FeaturesCall(module)

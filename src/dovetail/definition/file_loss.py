@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dovetail.definition.argument_order import labels_first
 from dovetail.definition.hparams import HParams
-from dovetail.definition.keras_device import keras_on
+from dovetail.definition.keras.device import keras_on
 from dovetail.definition.loss_counts import is_keras_loss, mask_of
 from dovetail.definition.one_loss import OneLoss
 from dovetail.definition.signature import Matched

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from dovetail.definition.argument_order import labels_first
 from dovetail.definition.hparams import HParams
-from dovetail.definition.keras_device import keras_on
-from dovetail.definition.keras_metrics import Copies, is_metric_object, takes_labels
+from dovetail.definition.keras.device import keras_on
+from dovetail.definition.keras.metrics import Copies, is_metric_object, takes_labels
 from dovetail.definition.metric_op import MetricOp
 from dovetail.definition.one_loss import labels_of, output_of
 from dovetail.definition.signature import Matched, where

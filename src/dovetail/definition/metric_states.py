@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from dovetail.definition.keras_metrics import KerasState, is_keras_metric
+from dovetail.definition.keras.metrics import KerasState, is_keras_metric
 from dovetail.definition.metric_inputs import binary, class_ids, pair, refuse_strays, spread
 from dovetail.errors import DefinitionError
 

@@ -20,8 +20,8 @@ from dovetail.definition.modes import ModeKeys
 from dovetail.definition.signature import Matched, where
 from dovetail.definition.spec import EstimatorSpec
 from dovetail.errors import DefinitionError
-from dovetail.layers.keras_copying import copied
-from dovetail.layers.keras_objects import is_keras_layer
+from dovetail.layers.keras.copying import copied
+from dovetail.layers.keras.objects import is_keras_layer
 from dovetail.layers.layer import layer
 from dovetail.layers.regularizers import regularization_loss
 from dovetail.layers.store import current_frame

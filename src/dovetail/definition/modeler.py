@@ -14,7 +14,7 @@ from dovetail.definition.metrics import MetricOp
 from dovetail.definition.modeler_config import ModelerConfig, TaskConfig
 from dovetail.definition.modes import ModeKeys
 from dovetail.definition.name_filters import chosen
-from dovetail.definition.optimizers import Optimizer, get
+from dovetail.definition.optimizers import Optimizer, as_description, get
 from dovetail.definition.schedule_epochs import EpochLength, PiecewiseEpochs
 from dovetail.definition.schedules import Schedule
 from dovetail.definition.signature import Matched
@@ -62,7 +62,7 @@ class Modeler:
       create_loss_fn: `(logits, labels) -> loss`, a scalar; what l2_weight_decay gives is added.
       create_grad_fn: `(loss) -> grads`.
       create_eval_metrics_fn: `(predictions, labels)` -> a metric, a tensor, or a dict of them.
-      create_optimizer: `(learning_rate)` -> one of `dovetail.optimizers`.
+      create_optimizer: `(learning_rate)` -> one of `dovetail.optimizers` or of Keras'.
       create_learning_rate_fn: `()` -> a number, or a schedule of the global step.
       model_fn: `(x, modeler)` -> a dict of operators, instead of the method.
 
@@ -243,7 +243,12 @@ class Modeler:
     def optimizer(self) -> Optimizer:
         """The optimizer's description, with its learning rate."""
         if "optimizer" not in self._kept or not self.lowered:
-            self._kept["optimizer"] = self.create_optimizer(self.create_learning_rate_fn())
+            made = self.create_optimizer(self.create_learning_rate_fn())
+            try:
+                self._kept["optimizer"] = as_description(made)
+            except DefinitionError as error:
+                name = f"{type(self).__name__}.create_optimizer"
+                raise DefinitionError(f"{name} returned what is no optimizer. {error}") from error
         return self._kept["optimizer"]
 
     @property

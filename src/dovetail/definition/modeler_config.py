@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from dovetail.definition.modes import ModeKeys
 from dovetail.definition.optimizer import Optimizer
-from dovetail.definition.optimizers import get
+from dovetail.definition.optimizers import as_description, get, is_keras
 from dovetail.definition.schedules import Schedule
 from dovetail.errors import ParamsError, nearest
 
@@ -40,7 +40,8 @@ class ModelerConfig:
       mode: "train", "eval" or "infer": what model_fn gives when it is called directly. A run
         decides for itself.
       batch_size_per_gpu, gpu_count: their product is the size of the whole batch, in examples.
-      optimizer: a name, or one of `dovetail.optimizers`, which then has its own learning rate.
+      optimizer: a name, or one of `dovetail.optimizers` or of Keras', which then has its own
+        learning rate.
       learning_rate: a number or a schedule of the global step.
       piecewise_boundaries: in epochs: where the rate changes.
       piecewise_learning_rate_decay: one factor of learning_rate more than there are boundaries.
@@ -110,6 +111,8 @@ class ModelerConfig:
                 )
 
     def _check_optimizer(self) -> None:
+        if is_keras(self.optimizer):
+            object.__setattr__(self, "optimizer", as_description(self.optimizer))
         optimizer, rate = self.optimizer, self.learning_rate
         if isinstance(optimizer, Optimizer):
             if rate is not None and rate != optimizer.learning_rate:
@@ -123,8 +126,8 @@ class ModelerConfig:
                 _refuse(f"optimizer={optimizer!r} needs a learning_rate.")
         elif optimizer is not None:
             _refuse(
-                f"optimizer must be a name or one of dovetail.optimizers; it is {optimizer!r}, a "
-                f"{type(optimizer).__name__}."
+                "optimizer must be a name, or one of dovetail.optimizers or of Keras'; it is "
+                f"{optimizer!r}, a {type(optimizer).__name__}."
             )
         if rate is not None and not callable(rate) and (not _number(rate) or rate < 0):
             _refuse(f"learning_rate={rate!r}; it must be a number from 0 up, or a schedule.")

@@ -133,7 +133,7 @@ def as_description(value: object) -> Optimizer:
 
     Args:
       value: a description, a function from parameters to a torch optimizer, or a Keras optimizer,
-        which is translated (`keras_optimizers.describe`).
+        which is translated (`keras.optimizers.describe`).
 
     Raises:
       DefinitionError: it is none of these; a torch optimizer is refused with what to write
@@ -158,9 +158,11 @@ def as_description(value: object) -> Optimizer:
             f"{value.__name__}(learning_rate=...)."
         )
     if is_keras(value):
-        from dovetail.definition.keras_optimizers import describe
+        from dovetail.definition.keras.optimizers import describe
 
-        return describe(value)
+        return cast(Callable[[object], Optimizer], describe)(
+            value
+        )  # torch's decorator hides its type
     if callable(value):
         return Custom(cast(Callable[..., torch.optim.Optimizer], value))
     hint = f" Write dovetail.optimizers.get({value!r})." if isinstance(value, str) else ""

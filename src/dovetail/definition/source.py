@@ -191,7 +191,7 @@ def _forget_namesakes(folder: Path) -> None:
 def _fresh_keras() -> contextlib.AbstractContextManager[None]:
     if sys.modules.get("keras") is None:
         return contextlib.nullcontext()
-    from dovetail.layers.keras_random import fresh_keras
+    from dovetail.layers.keras.random import fresh_keras
 
     return fresh_keras()
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from dovetail.layers.keras_objects import is_keras_layer
+from dovetail.layers.keras.objects import is_keras_layer
 
 FROZEN = "_frozen_by_program"
 """On a parameter that a program holds fast and that was trained before."""

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from dovetail.errors import DefinitionError
 from dovetail.layers.as_given import restore_given
 from dovetail.layers.calls import arguments, base_name, call_site, describe, same
-from dovetail.layers.keras_copying import copied
-from dovetail.layers.keras_layer import KerasLayer
-from dovetail.layers.keras_objects import is_keras_layer, never_has_state
+from dovetail.layers.keras.copying import copied
+from dovetail.layers.keras.layer import KerasLayer
+from dovetail.layers.keras.objects import is_keras_layer, never_has_state
 from dovetail.layers.parameters import First
 from dovetail.layers.store import Block, Holder, Made, Store, current_frame
 

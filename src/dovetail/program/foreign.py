@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
 
 from dovetail.errors import DefinitionError
-from dovetail.layers.keras_objects import is_keras_layer
+from dovetail.layers.keras.objects import is_keras_layer
 
 _OWN_FOLDER = str(Path(__file__).parent.parent)
 _TORCH_FOLDER = str(Path(torch.__file__).parent)

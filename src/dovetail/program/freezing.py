@@ -9,8 +9,8 @@ from torch import nn
 
 from dovetail.errors import DefinitionError, nearest
 from dovetail.layers.as_given import FROZEN
-from dovetail.layers.keras_objects import is_batch_normalization
-from dovetail.layers.keras_variables import KerasGroup
+from dovetail.layers.keras.objects import is_batch_normalization
+from dovetail.layers.keras.variables import KerasGroup
 
 _SHOWN = 10
 

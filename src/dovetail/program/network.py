@@ -17,7 +17,7 @@ from dovetail.definition.schedule_epochs import EpochLength
 from dovetail.definition.signature import Matched, where
 from dovetail.definition.spec import EstimatorSpec
 from dovetail.errors import DefinitionError
-from dovetail.layers.keras_variables import KerasGroup
+from dovetail.layers.keras.variables import KerasGroup
 from dovetail.layers.normalization import BatchNorm
 from dovetail.layers.store import Store, enter, leave
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-from dovetail.layers.keras_random import follow_torch, fresh_keras
+from dovetail.layers.keras.random import follow_torch, fresh_keras
 
 _MASK = (1 << 64) - 1
 

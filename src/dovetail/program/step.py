@@ -13,7 +13,7 @@ from dovetail.definition.optimizer import Optimizer
 from dovetail.definition.optimizers import clip_gradients, set_learning_rates
 from dovetail.definition.param_groups import select
 from dovetail.errors import DefinitionError
-from dovetail.layers.keras_layer import KerasLayer
+from dovetail.layers.keras.layer import KerasLayer
 from dovetail.program import direct_calls
 from dovetail.program.averaging import Averages
 from dovetail.program.loss_scale import LossScale

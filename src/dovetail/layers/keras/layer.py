@@ -13,16 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from dovetail.errors import DefinitionError, DovetailError
-from dovetail.layers.keras_building import build
-from dovetail.layers.keras_copying import copied
-from dovetail.layers.keras_objects import (
+from dovetail.layers.keras.building import build
+from dovetail.layers.keras.copying import copied
+from dovetail.layers.keras.objects import (
     describe_keras,
     never_has_state,
     require_torch_backend,
     trains_unless_told,
 )
-from dovetail.layers.keras_random import take_generators
-from dovetail.layers.keras_variables import Bound, KerasGroup, bind, device_of, point, unbound
+from dovetail.layers.keras.random import take_generators
+from dovetail.layers.keras.variables import Bound, KerasGroup, bind, device_of, point, unbound
 from dovetail.layers.store import Store, current_frame, in_call
 
 

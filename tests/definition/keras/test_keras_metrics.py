@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torchmetrics.classification import BinaryAUROC, MulticlassF1Score
 
 from dovetail import metrics
-from dovetail.definition.keras_metrics import Copies, KerasState, fresh, is_metric_object
+from dovetail.definition.keras.metrics import Copies, KerasState, fresh, is_metric_object
 from dovetail.definition.metrics import MetricSet
 from dovetail.errors import DefinitionError
 

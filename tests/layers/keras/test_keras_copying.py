@@ -12,7 +12,7 @@ import torch
 
 from dovetail import layers
 from dovetail.errors import DefinitionError
-from dovetail.layers.keras_copying import copied
+from dovetail.layers.keras.copying import copied
 
 kl: Any = keras.layers
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from dovetail.layers.as_given import HELD
-from dovetail.layers.keras_objects import is_functional, wraps_torch
+from dovetail.layers.keras.objects import is_functional, wraps_torch
 
 
 class KerasGroup(nn.Module):

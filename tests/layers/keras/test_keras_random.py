@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import torch
 
-from dovetail.layers.keras_random import drawn_seed, follow_torch, fresh_keras, take_generators
+from dovetail.layers.keras.random import drawn_seed, follow_torch, fresh_keras, take_generators
 
 
 def test_seeds_are_a_function_of_torch_s_generator() -> None:

@@ -12,9 +12,9 @@ from keras import optimizers as kopt
 
 import dovetail
 from dovetail import layers, optimizers
-from dovetail.definition.keras_kinds import KINDS, KerasFtrl, KerasLion, KerasRMSprop, KerasSGD
-from dovetail.definition.keras_kinds_adam import KerasAdam, KerasMuon
-from dovetail.definition.keras_optimizers import Undecayed
+from dovetail.definition.keras.kinds import KINDS, KerasFtrl, KerasLion, KerasRMSprop, KerasSGD
+from dovetail.definition.keras.kinds_adam import KerasAdam, KerasMuon
+from dovetail.definition.keras.optimizers import Undecayed
 from dovetail.definition.optimizers import SGD, Adadelta, as_description, schedules
 from dovetail.errors import DefinitionError
 

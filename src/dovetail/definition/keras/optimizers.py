@@ -14,15 +14,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dovetail.definition import keras_schedules
-from dovetail.definition.keras_kind import KerasOptimizer
-from dovetail.definition.keras_kinds import KINDS
+from dovetail.definition.keras import schedules
+from dovetail.definition.keras.kind import KerasOptimizer
+from dovetail.definition.keras.kinds import KINDS
 from dovetail.definition.optimizer import Optimizer
 from dovetail.definition.optimizer_kinds import SGD, Adadelta
 from dovetail.definition.param_groups import ParamGroup
 from dovetail.definition.schedules import Schedule
 from dovetail.errors import DefinitionError
-from dovetail.layers.keras_objects import require_torch_backend
+from dovetail.layers.keras.objects import require_torch_backend
 
 # Keras' class -> ours, where the name is another.
 _KIND_OF = {"AdamW": "Adam"}
@@ -63,7 +63,7 @@ def describe(given: Any) -> Optimizer:
     """Return the description that gives a Keras optimizer's updates.
 
     SGD without momentum and Adadelta are the same in torch, and become `SGD` and `Adadelta` where
-    no option asks for more; the others become the `Keras...` descriptions of `keras_kinds`.
+    no option asks for more; the others become the `Keras...` descriptions of `kinds`.
 
     Args:
       given: a new Keras optimizer; later changes to it don't count.
@@ -153,7 +153,7 @@ def _learning_rate(name: str, given: Any) -> float | Schedule:
     if hasattr(rate, "assign"):
         return _number(given, rate)
     if any(kind.__name__ == "LearningRateSchedule" for kind in type(rate).__mro__):
-        return keras_schedules.as_schedule(rate)
+        return schedules.as_schedule(rate)
     raise DefinitionError(
         f"keras.optimizers.{name}: learning_rate={rate!r} is a function of nothing, whose rates "
         "can't be told from the step. Give a number, or one of keras.optimizers.schedules (a "

@@ -8,8 +8,8 @@ import keras
 import torch
 from torch import nn
 
-from dovetail.layers.keras_layer import KerasLayer
-from dovetail.layers.keras_random import fresh_keras
+from dovetail.layers.keras.layer import KerasLayer
+from dovetail.layers.keras.random import fresh_keras
 
 kl: Any = keras.layers
 

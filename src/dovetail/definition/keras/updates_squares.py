@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dovetail.definition.keras_updates import KerasUpdate, Tensors
+from dovetail.definition.keras.updates import KerasUpdate, Tensors
 
 
 class KerasRMSprop(KerasUpdate):

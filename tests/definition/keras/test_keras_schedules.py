@@ -8,7 +8,7 @@ import pytest
 import torch
 from keras.optimizers import schedules as theirs
 
-from dovetail.definition.keras_schedules import AsWritten, CosineRestarts, InverseTime, as_schedule
+from dovetail.definition.keras.schedules import AsWritten, CosineRestarts, InverseTime, as_schedule
 from dovetail.definition.optimizers import as_description, schedules
 from dovetail.errors import DefinitionError
 

@@ -11,7 +11,7 @@ import torch
 
 from dovetail import layers
 from dovetail.errors import DefinitionError
-from dovetail.layers.keras_building import build
+from dovetail.layers.keras.building import build
 
 kl: Any = keras.layers
 

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import torch
 
-from dovetail.definition.keras_device import keras_on
+from dovetail.definition.keras.device import keras_on
 
 
 def made():

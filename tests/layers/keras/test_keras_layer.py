@@ -13,7 +13,7 @@ from torch import Tensor
 import dovetail
 from dovetail import layers
 from dovetail.errors import DefinitionError
-from dovetail.layers.keras_copying import copied
+from dovetail.layers.keras.copying import copied
 from dovetail.program.program import Program
 
 kl: Any = keras.layers

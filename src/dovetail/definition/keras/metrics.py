@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from dovetail.definition.argument_order import first_two, labels_first
-from dovetail.definition.keras_device import keras_on
+from dovetail.definition.keras.device import keras_on
 from dovetail.definition.metric_op import MetricOp
 
 

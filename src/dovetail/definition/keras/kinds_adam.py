@@ -1,6 +1,6 @@
 """The descriptions of Keras' Adam family, and of Muon, which has Adam for what is no matrix.
 
-Arguments and defaults are those of the Keras class of the name after `Keras`; see `keras_kinds`.
+Arguments and defaults are those of the Keras class of the name after `Keras`; see `kinds`.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import Any
 
 from torch import Tensor
 
-from dovetail.definition import keras_updates_adam, keras_updates_muon
-from dovetail.definition.keras_kind import KerasOptimizer
+from dovetail.definition.keras import updates_adam, updates_muon
+from dovetail.definition.keras.kind import KerasOptimizer
 from dovetail.definition.param_groups import check_share
 from dovetail.definition.schedules import Schedule
 
@@ -34,7 +34,7 @@ class _OfMeans(KerasOptimizer):
 
 @dataclass(frozen=True, eq=False)
 class KerasAdam(_OfMeans):
-    """Keras' Adam, and AdamW with a `weight_decay`. See `keras_updates_adam.KerasAdam`.
+    """Keras' Adam, and AdamW with a `weight_decay`. See `updates_adam.KerasAdam`.
 
     >>> KerasAdam(0.01, weight_decay=0.004).epsilon
     1e-07
@@ -42,45 +42,45 @@ class KerasAdam(_OfMeans):
 
     amsgrad: bool = False
 
-    torch_class = keras_updates_adam.KerasAdam
+    torch_class = updates_adam.KerasAdam
 
 
 @dataclass(frozen=True, eq=False)
 class KerasAdamax(_OfMeans):
-    """Keras' Adamax. See `keras_updates_adam.KerasAdamax`.
+    """Keras' Adamax. See `updates_adam.KerasAdamax`.
 
     >>> KerasAdamax().learning_rate
     0.001
     """
 
-    torch_class = keras_updates_adam.KerasAdamax
+    torch_class = updates_adam.KerasAdamax
 
 
 @dataclass(frozen=True, eq=False)
 class KerasNadam(_OfMeans):
-    """Keras' Nadam. See `keras_updates_adam.KerasNadam`.
+    """Keras' Nadam. See `updates_adam.KerasNadam`.
 
     >>> KerasNadam().beta_1
     0.9
     """
 
-    torch_class = keras_updates_adam.KerasNadam
+    torch_class = updates_adam.KerasNadam
 
 
 @dataclass(frozen=True, eq=False)
 class KerasLamb(_OfMeans):
-    """Keras' Lamb. See `keras_updates_adam.KerasLamb`.
+    """Keras' Lamb. See `updates_adam.KerasLamb`.
 
     >>> KerasLamb().beta_2
     0.999
     """
 
-    torch_class = keras_updates_adam.KerasLamb
+    torch_class = updates_adam.KerasLamb
 
 
 @dataclass(frozen=True, eq=False)
 class KerasMuon(KerasOptimizer):
-    """Keras' Muon. See `keras_updates_muon.KerasMuon`.
+    """Keras' Muon. See `updates_muon.KerasMuon`.
 
     A group's own `weight_decay` stands for `adam_weight_decay`, too.
 
@@ -105,7 +105,7 @@ class KerasMuon(KerasOptimizer):
     nesterov: bool = True
     rms_rate: float | None = 0.2
 
-    torch_class = keras_updates_muon.KerasMuon
+    torch_class = updates_muon.KerasMuon
     at_least_zero = ("weight_decay", "adam_weight_decay", "epsilon", "momentum")
 
     def __post_init__(self) -> None:

@@ -10,7 +10,7 @@ import torch
 
 from dovetail.definition.features_call import FeaturesCall
 from dovetail.errors import DefinitionError, nearest
-from dovetail.layers.keras_objects import describe_keras, is_functional
+from dovetail.layers.keras.objects import describe_keras, is_functional
 
 
 class FunctionalCall:

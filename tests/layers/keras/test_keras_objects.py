@@ -12,7 +12,7 @@ import torch
 
 from dovetail import layers
 from dovetail.errors import DefinitionError
-from dovetail.layers.keras_objects import is_keras_layer, never_has_state
+from dovetail.layers.keras.objects import is_keras_layer, never_has_state
 
 kl: Any = keras.layers
 

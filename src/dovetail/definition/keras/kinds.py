@@ -1,4 +1,4 @@
-"""Keras' optimizers as descriptions: what `keras_optimizers` translates to.
+"""Keras' optimizers as descriptions: what `optimizers` translates to.
 
 Arguments are those of the Keras class of the name after `Keras`, with its defaults, but for
 `clip_each` (Keras' `clipnorm`) and the fields that every description has: `clip_norm` (Keras'
@@ -9,13 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dovetail.definition import (
-    keras_updates_adafactor,
-    keras_updates_momentum,
-    keras_updates_squares,
-)
-from dovetail.definition.keras_kind import KerasOptimizer
-from dovetail.definition.keras_kinds_adam import (
+from dovetail.definition.keras import updates_adafactor, updates_momentum, updates_squares
+from dovetail.definition.keras.kind import KerasOptimizer
+from dovetail.definition.keras.kinds_adam import (
     KerasAdam,
     KerasAdamax,
     KerasLamb,
@@ -27,7 +23,7 @@ from dovetail.definition.schedules import Schedule
 
 @dataclass(frozen=True, eq=False)
 class KerasSGD(KerasOptimizer):
-    """Keras' SGD. See `keras_updates_momentum.KerasSGD`.
+    """Keras' SGD. See `updates_momentum.KerasSGD`.
 
     >>> KerasSGD(0.1, momentum=0.9).nesterov
     False
@@ -37,13 +33,13 @@ class KerasSGD(KerasOptimizer):
     momentum: float = 0.0
     nesterov: bool = False
 
-    torch_class = keras_updates_momentum.KerasSGD
+    torch_class = updates_momentum.KerasSGD
     at_least_zero = ("weight_decay", "momentum")
 
 
 @dataclass(frozen=True, eq=False)
 class KerasLion(KerasOptimizer):
-    """Keras' Lion. See `keras_updates_momentum.KerasLion`.
+    """Keras' Lion. See `updates_momentum.KerasLion`.
 
     >>> KerasLion(1e-4).beta_2
     0.99
@@ -53,13 +49,13 @@ class KerasLion(KerasOptimizer):
     beta_1: float = 0.9
     beta_2: float = 0.99
 
-    torch_class = keras_updates_momentum.KerasLion
+    torch_class = updates_momentum.KerasLion
     at_least_zero = ("weight_decay", "beta_1", "beta_2")
 
 
 @dataclass(frozen=True, eq=False)
 class KerasAdafactor(KerasOptimizer):
-    """Keras' Adafactor. See `keras_updates_adafactor.KerasAdafactor`.
+    """Keras' Adafactor. See `updates_adafactor.KerasAdafactor`.
 
     Keras' `relative_step` is left out: with and without it the rate is at most 1 / sqrt(t).
 
@@ -73,13 +69,13 @@ class KerasAdafactor(KerasOptimizer):
     epsilon_2: float = 1e-3
     clip_threshold: float = 1.0
 
-    torch_class = keras_updates_adafactor.KerasAdafactor
+    torch_class = updates_adafactor.KerasAdafactor
     at_least_zero = ("weight_decay", "epsilon_1", "epsilon_2", "clip_threshold")
 
 
 @dataclass(frozen=True, eq=False)
 class KerasRMSprop(KerasOptimizer):
-    """Keras' RMSprop. See `keras_updates_squares.KerasRMSprop`.
+    """Keras' RMSprop. See `updates_squares.KerasRMSprop`.
 
     >>> KerasRMSprop(centered=True).rho
     0.9
@@ -91,13 +87,13 @@ class KerasRMSprop(KerasOptimizer):
     epsilon: float = 1e-7
     centered: bool = False
 
-    torch_class = keras_updates_squares.KerasRMSprop
+    torch_class = updates_squares.KerasRMSprop
     at_least_zero = ("weight_decay", "rho", "momentum", "epsilon")
 
 
 @dataclass(frozen=True, eq=False)
 class KerasAdagrad(KerasOptimizer):
-    """Keras' Adagrad. See `keras_updates_squares.KerasAdagrad`.
+    """Keras' Adagrad. See `updates_squares.KerasAdagrad`.
 
     >>> KerasAdagrad().initial_accumulator_value
     0.1
@@ -107,13 +103,13 @@ class KerasAdagrad(KerasOptimizer):
     initial_accumulator_value: float = 0.1
     epsilon: float = 1e-7
 
-    torch_class = keras_updates_squares.KerasAdagrad
+    torch_class = updates_squares.KerasAdagrad
     at_least_zero = ("weight_decay", "initial_accumulator_value", "epsilon")
 
 
 @dataclass(frozen=True, eq=False)
 class KerasAdadelta(KerasOptimizer):
-    """Keras' Adadelta. See `keras_updates_squares.KerasAdadelta`.
+    """Keras' Adadelta. See `updates_squares.KerasAdadelta`.
 
     >>> KerasAdadelta().rho
     0.95
@@ -123,13 +119,13 @@ class KerasAdadelta(KerasOptimizer):
     rho: float = 0.95
     epsilon: float = 1e-7
 
-    torch_class = keras_updates_squares.KerasAdadelta
+    torch_class = updates_squares.KerasAdadelta
     at_least_zero = ("weight_decay", "rho", "epsilon")
 
 
 @dataclass(frozen=True, eq=False)
 class KerasFtrl(KerasOptimizer):
-    """Keras' Ftrl. See `keras_updates_squares.KerasFtrl`.
+    """Keras' Ftrl. See `updates_squares.KerasFtrl`.
 
     >>> KerasFtrl().learning_rate_power
     -0.5
@@ -143,7 +139,7 @@ class KerasFtrl(KerasOptimizer):
     l2_shrinkage_regularization_strength: float = 0.0
     beta: float = 0.0
 
-    torch_class = keras_updates_squares.KerasFtrl
+    torch_class = updates_squares.KerasFtrl
     at_least_zero = (
         "weight_decay",
         "initial_accumulator_value",

@@ -13,7 +13,7 @@ import sys
 from typing import Any
 
 from dovetail.errors import DefinitionError
-from dovetail.layers.keras_objects import describe_keras
+from dovetail.layers.keras.objects import describe_keras
 
 
 def copied(layer: Any, memo: dict[int, Any] | None = None) -> Any:

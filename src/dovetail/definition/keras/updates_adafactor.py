@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from dovetail.definition.keras_updates import KerasUpdate, Tensors
+from dovetail.definition.keras.updates import KerasUpdate, Tensors
 
 
 class KerasAdafactor(KerasUpdate):

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from dovetail.definition.keras_updates import KerasUpdate, Tensors
+from dovetail.definition.keras.updates import KerasUpdate, Tensors
 
 
 class KerasSGD(KerasUpdate):

@@ -14,7 +14,7 @@ from torch import Tensor
 
 import dovetail
 from dovetail.errors import DefinitionError
-from dovetail.layers.keras_random import drawn_seed, fresh_keras
+from dovetail.layers.keras.random import drawn_seed, fresh_keras
 from dovetail.program.program import Program
 from dovetail.program.randomness import seed_generators, seeded
 

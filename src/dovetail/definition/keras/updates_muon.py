@@ -9,8 +9,8 @@ from typing import Any
 
 from torch import Tensor
 
-from dovetail.definition.keras_updates import Tensors
-from dovetail.definition.keras_updates_adam import KerasAdam
+from dovetail.definition.keras.updates import Tensors
+from dovetail.definition.keras.updates_adam import KerasAdam
 
 
 class KerasMuon(KerasAdam):
