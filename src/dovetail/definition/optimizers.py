@@ -160,9 +160,8 @@ def as_description(value: object) -> Optimizer:
     if is_keras(value):
         from dovetail.definition.keras.optimizers import describe
 
-        return cast(Callable[[object], Optimizer], describe)(
-            value
-        )  # torch's decorator hides its type
+        # torch's decorator hides its type
+        return cast(Callable[[object], Optimizer], describe)(value)
     if callable(value):
         return Custom(cast(Callable[..., torch.optim.Optimizer], value))
     hint = f" Write dovetail.optimizers.get({value!r})." if isinstance(value, str) else ""
