@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from dovetail.data.actions import UnknownActionError, actions_of, find_action
 from dovetail.data.batch_steps import Timings
-from dovetail.data.flow import Flow, Pass, counted
-from dovetail.data.locks import Locks
-from dovetail.data.model_methods import ModelMethod, find_model, models_of
-from dovetail.data.pipeline_models import DeclaredModel, Imported, Models, Static, Stored
+from dovetail.data.flow import Pass
+from dovetail.data.pipeline_models import DeclaredModel
+from dovetail.data.pipeline_own_models import ModelsOfPipeline
+from dovetail.data.pipeline_parts import Live, overlaid
+from dovetail.data.pipeline_running import RunningOfPipeline
 from dovetail.data.pipeline_steps import (
     Act,
     BatchStep,
@@ -29,16 +26,16 @@ from dovetail.data.pipeline_steps import (
     Update,
     actions,
 )
-from dovetail.data.variables import Declared, Variables, checked_mode
+from dovetail.data.pipeline_variables import VariablesOfPipeline
+from dovetail.data.variables import Declared, checked_mode
 from dovetail.errors import DataError, DefinitionError, ParamsError, nearest
 
 if TYPE_CHECKING:
     from dovetail.data.batch import Batch
     from dovetail.data.dataset import Dataset
-    from dovetail.data.feeding import Feeding
 
 
-class Pipeline:
+class Pipeline(RunningOfPipeline, ModelsOfPipeline, VariablesOfPipeline):
     """Actions of a batch class, one after another, to be done to the batches of a data set.
 
     Nothing is done until it is run. Each method that adds a step, and each operator, gives a new
@@ -80,19 +77,9 @@ class Pipeline:
         self._models: dict[str, DeclaredModel] = {}
         self._model_configs: dict[str, Mapping[str, Any]] = {}
         self._lazy: Pass | None = None
-        self._live = _Live()
+        self._live = Live()
 
     # Making pipelines of pipelines.
-
-    def _with(self, **changes: Any) -> Pipeline:
-        made = Pipeline.__new__(Pipeline)
-        made.__dict__.update(self.__dict__)
-        made.__dict__.update(changes)
-        made._live = _Live()
-        return made
-
-    def _and(self, step: Step) -> Pipeline:
-        return self._with(steps=(*self.steps, step))
 
     def __add__(self, other: Pipeline) -> Pipeline:
         """Do this one's steps, then the other's; variables, models and config are of both."""
@@ -106,11 +93,11 @@ class Pipeline:
             )
         made = self._with(
             dataset=dataset,
-            config=_overlaid(self.config, other.config),
+            config=overlaid(self.config, other.config),
             steps=(*self.steps, *other.steps),
             _declared=self._declared | other._declared,
             _models=_together(self._models, other._models),
-            _model_configs=_overlaid(self._model_configs, other._model_configs),
+            _model_configs=overlaid(self._model_configs, other._model_configs),
             _lazy=self._lazy or other._lazy,
         )
         return made._checked()
@@ -170,11 +157,6 @@ class Pipeline:
             own = [one for one in dir(type(self)) if not one.startswith("_")]
             hint = "" if "Did you mean" in str(error) else nearest(name, own)
             raise UnknownActionError(f"{error}{hint}") from None
-
-    @property
-    def batch_class(self) -> type[Batch] | None:
-        """The class of the batches; None for a template."""
-        return self.dataset.batch_class if self.dataset is not None else None
 
     def __getattr__(self, name: str) -> Callable[..., Pipeline]:
         # Only what is no method of pipelines comes here: an action.
@@ -242,340 +224,6 @@ class Pipeline:
         """
         return self._and(Merge(_others("merge", pipelines), function))
 
-    # Variables.
-
-    def init_variable(
-        self, name: str, default: Any = None, *, init: Callable[[], Any] | None = None
-    ) -> Pipeline:
-        """Declare a variable, which each pipeline made from this one has for itself.
-
-        Args:
-          name: of the variable.
-          default: its first value. A list, dict or set is copied for each pipeline; other objects
-            are shared.
-          init: makes the first value anew for each pipeline.
-        """
-        return self._with(_declared={**self._declared, name: Declared(default, init)})
-
-    @property
-    def variables(self) -> Variables:
-        """The variables of this pipeline object."""
-        live = self._live
-        with live.lock:
-            if live.variables is None:
-                live.variables = Variables(self._declared)
-            return live.variables
-
-    def get_variable(
-        self, name: str, default: Any = ..., *, init: Callable[[], Any] | None = None
-    ) -> Any:
-        """Give a variable's value; one that is not there begins with `default` if that is given."""
-        if default is ... and init is None:
-            return self.variables[name]
-        return self.variables.get(name, None if default is ... else default, init)
-
-    def set_variable(self, name: str, value: Any) -> Pipeline:
-        """Write a variable of this pipeline object, now."""
-        self.variables[name] = value
-        return self
-
-    def change_variable(self, name: str, value: Any, mode: str) -> None:
-        """Write into a variable, now; see `update_variable`."""
-        self.variables.change(name, value, mode)
-
-    def has_variable(self, name: str) -> bool:
-        """Say whether there is a variable of that name."""
-        return name in self.variables
-
-    def delete_variable(self, name: str) -> Pipeline:
-        """Delete a variable of this pipeline object, now."""
-        del self.variables[name]
-        return self
-
-    def lock(self, name: str) -> AbstractContextManager[Any]:
-        """Give the lock of that name, made at the first call."""
-        return self._live.locks.get(name)
-
-    @property
-    def locks(self) -> Locks:
-        """The locks of this pipeline object."""
-        return self._live.locks
-
-    # Models.
-
-    def init_model(
-        self, model: str | ModelMethod, config: Mapping[str, Any] | None = None
-    ) -> Pipeline:
-        """Declare a model: a static one is built now, and shared by all pipelines made from here.
-
-        Args:
-          model: the model method, or its exact name. A template looks for the name among all
-            batch classes that exist.
-          config: for the model, over what the pipeline's config has under its name.
-
-        Raises:
-          ParamsError: there is no such model, or several.
-        """
-        method = find_model(self.batch_class, model)
-        if method is None:
-            known = models_of(self.batch_class)
-            raise ParamsError(
-                f"init_model: there is no model method '{model}'.{nearest(str(model), known)} "
-                f"There are: {', '.join(known) or 'none'}."
-            )
-        name = method.name
-        made = self._with(_model_configs={**self._model_configs, name: dict(config or {})})
-        if method.mode == "static":
-            built = Static(method.build(made, made.model_config(name)))
-            made._models = {**self._models, name: built}
-        return made
-
-    def import_model(
-        self,
-        name: str,
-        source: Pipeline | str | os.PathLike[str],
-        *,
-        definition: Any = None,
-        params: Mapping[str, Any] | None = None,
-    ) -> Pipeline:
-        """Take a model of another pipeline, or of a run, when it is asked for.
-
-        Args:
-          name: of the model, here and in the other pipeline; it goes before one of the batch
-            class.
-          source: the pipeline that has it, or will have it by then: it is the very same object.
-            Or the model_dir of a run: its program is made, with its newest good checkpoint, for
-            each pipeline object.
-          definition: of the run's model, whatever `dovetail.load` takes; nothing that lies in a
-            model_dir is executed.
-          params: over those that the run recorded.
-        """
-        if isinstance(source, (str, os.PathLike)):
-            if definition is None:
-                raise ParamsError(
-                    f"import_model('{name}', '{os.fspath(source)}'): give the definition too, as "
-                    f"in import_model('{name}', '{os.fspath(source)}', definition='model.py'). A "
-                    "model_dir holds parameters, and a copy of the code for reading: it is not "
-                    "executed."
-                )
-            made = Stored(os.fspath(source), definition, dict(params) if params else None)
-            return self._with(_models={**self._models, name: made})
-        if definition is not None or params is not None:
-            raise ParamsError(
-                f"import_model('{name}', source): definition and params are for a model_dir; from "
-                "a pipeline the model comes as it is."
-            )
-        if not isinstance(source, Pipeline):
-            raise ParamsError(
-                f"import_model('{name}', source): source is a pipeline or the path of a "
-                f"model_dir; got {source!r}."
-            )
-        return self._with(_models={**self._models, name: Imported(source)})
-
-    @property
-    def models(self) -> Models:
-        """The models of this pipeline object."""
-        live = self._live
-        with live.lock:
-            if live.models is None:
-                live.models = Models(self._models)
-            return live.models
-
-    def get_model_by_name(self, name: str, batch: Any = None) -> Any:
-        """Give a model's descriptor, by its exact name.
-
-        Args:
-          name: of the model.
-          batch: that asks; without one, only a model that is there already is given.
-        """
-        if batch is not None:
-            return self.models.get(name, batch, self)
-        try:
-            return self.models.existing(name, self.batch_class)
-        except KeyError:
-            have = ", ".join(self.models.names()) or "none"
-            raise ParamsError(
-                f"The pipeline has no model '{name}' yet; it has: {have}."
-                f"{nearest(name, self.models.names())} A dynamic model is built when the "
-                "pipeline is run and an action asks for it."
-            ) from None
-
-    def model_for(self, batch: Any, wanted: str | ModelMethod) -> Any:
-        """Give the model that an action wants, building it if that is due."""
-        return self.models.get(wanted, batch, self)
-
-    def model_config(self, name: str) -> dict[str, Any]:
-        """Give a model's config: the pipeline's under its name, overlaid by `init_model`'s."""
-        own = self.config.get(name)
-        return _overlaid(own if isinstance(own, Mapping) else {}, self._model_configs.get(name, {}))
-
-    # Running.
-
-    def run(self, batch_size: int | None = None, *, bar: bool = False, **options: Any) -> Pipeline:
-        """Do the steps to all batches, and return this pipeline.
-
-        Args:
-          batch_size: items a batch.
-          bar: whether to show the progress.
-          options: `shuffle`, `n_epochs`, `n_iters`, `drop_last`, `seed` (see `Walk`), `prefetch`
-            and `target`; with `lazy=True` nothing is run: a pipeline is returned that is run so
-            when `run`, `gen_batch` or `next_batch` is called without arguments.
-        """
-        if options.pop("lazy", False):
-            return self._with(_lazy=self._pass(batch_size, options))
-        for _ in self.gen_batch(batch_size, bar=bar, **options):
-            pass
-        return self
-
-    def gen_batch(
-        self, batch_size: int | None = None, *, bar: bool = False, **options: Any
-    ) -> Iterator[Batch]:
-        """Give an iterator over the batches, the steps done; the arguments are those of `run`."""
-        how = self._pass(batch_size, options)
-        flow = Flow(self, how)
-        return _given(flow, bar)
-
-    def next_batch(self, batch_size: int | None = None, **options: Any) -> Batch:
-        """Give the next batch; the arguments are those of `run`, the same at each call.
-
-        Without `n_epochs` there is no end; else StopIteration is raised at it.
-        """
-        live = self._live
-        if live.flow is None:
-            if self._lazy is None:
-                options = {"n_epochs": None, **options}
-            live.flow = Flow(self, self._pass(batch_size, options))
-        else:
-            begun = live.flow.how
-            asked = options if batch_size is None else {"batch_size": batch_size, **options}
-            for name, value in asked.items():
-                if getattr(begun, name, value) is not value and getattr(begun, name) != value:
-                    raise ParamsError(
-                        f"next_batch was begun with {name}={getattr(begun, name)!r}, and asks for "
-                        f"{value!r} now. Call reset('iter') to begin anew."
-                    )
-        return next(live.flow)
-
-    def reset(self, *what: str) -> Pipeline:
-        """Forget what running left.
-
-        Args:
-          what: "iter" (where `next_batch` stands), "variables", "models"; none of them: all.
-        """
-        known = ("iter", "variables", "models")
-        for one in what:
-            if one not in known:
-                raise ParamsError(
-                    f"reset: '{one}' is none of {', '.join(known)}.{nearest(str(one), known)}"
-                )
-        live = self._live
-        if not what or "iter" in what:
-            if live.flow is not None:
-                live.flow.close()
-            live.flow = None
-        if not what or "variables" in what:
-            live.variables = None
-        if not what or "models" in what:
-            live.kept.clear()
-            if live.models is not None:
-                live.models.reset()
-        return self
-
-    @property
-    def lazy_pass(self) -> Pass | None:
-        """How the pipeline is run where that was said with `run(..., lazy=True)`."""
-        return self._lazy
-
-    def feed(
-        self,
-        features: Any = None,
-        labels: Any = None,
-        batch_size: int | None = None,
-        **options: Any,
-    ) -> Feeding:
-        """Say what a run is fed with; an `input_fn` returns it, or `Estimator.train` takes it.
-
-        Args:
-          features: the name of a component, a named value, a function of the batch, or a dict of
-            these; a list of names gives a dict. None: all components but the labels.
-          labels: likewise. None: there are none; or, if `features` are not given either, the
-            components named "label" or "labels".
-          batch_size, options: as for `run`. What was said with `run(..., lazy=True)` holds where
-            nothing is said here. Where nothing was said at all the run decides, as it does for
-            records: its batch size, its number of epochs, in an order of its own when it trains.
-
-        >>> import numpy as np
-        >>> from dovetail.data.dataset import Dataset
-        >>> data = {"x": np.arange(4), "y": np.arange(4) % 2}
-        >>> fed = Dataset(4, preloaded=data).p.feed({"x": "x"}, "y", batch_size=3)
-        >>> [labels.tolist() for features, labels in fed]
-        [[0, 1, 0], [1]]
-        """
-        from dovetail.data.feeding import Feeding  # it knows torch
-
-        if batch_size is not None:
-            options["batch_size"] = batch_size
-        known = list(Pass.__dataclass_fields__)
-        for name in options:
-            if name not in known:
-                raise ParamsError(
-                    f"A pipeline is not run with '{name}'.{nearest(name, known)} Its options are "
-                    f"{', '.join(known)}."
-                )
-        return Feeding(self, features, labels, options)
-
-    def pass_beside(self, main: Pass) -> Pass:
-        """Give how this pipeline is run where another one takes its batches."""
-        return self._lazy or replace(main, n_epochs=None, n_iters=None, prefetch=0)
-
-    def _pass(self, batch_size: int | None, options: Mapping[str, Any]) -> Pass:
-        known = [name for name in Pass.__dataclass_fields__ if name != "batch_size"]
-        for name in options:
-            if name not in known:
-                raise ParamsError(
-                    f"A pipeline is not run with '{name}'.{nearest(name, known)} Its options are "
-                    f"{', '.join(known)}."
-                )
-        if self._lazy is not None:
-            size = {} if batch_size is None else {"batch_size": batch_size}
-            return replace(self._lazy, **size, **options)
-        if batch_size is None:
-            raise ParamsError("How many items a batch? Give batch_size, as in run(64, n_epochs=1).")
-        return Pass(batch_size, **options)
-
-    # Models that are programs.
-
-    @property
-    def kept(self) -> dict[tuple[str, ...], Any]:
-        """What the ready model actions keep from batch to batch, in this pipeline object."""
-        return self._live.kept
-
-    def forget_metrics(self) -> None:
-        """Have `metrics` begin anew, as each run does."""
-        for key in [key for key in self.kept if key[0] == "metrics"]:
-            del self.kept[key]
-
-    def metrics(self, name: str) -> dict[str, Any]:
-        """Give what `evaluate_model` measured over all batches since the run began.
-
-        Args:
-          name: of the model.
-
-        Returns:
-          metric -> value, with `loss`; exact for batches of any sizes.
-
-        Raises:
-          ParamsError: the model was not evaluated.
-        """
-        found = self.kept.get(("metrics", name))
-        if found is None:
-            known = [key[1] for key in self.kept if key[0] == "metrics"]
-            raise ParamsError(
-                f"The model '{name}' was not evaluated in this pipeline.{nearest(name, known)} Add "
-                f".evaluate_model('{name}', ...) to it, and run it."
-            )
-        return found.compute()
-
     # Looking at it.
 
     @property
@@ -601,29 +249,6 @@ class Pipeline:
         return f"Pipeline({over}, {count} step{'s' * (count != 1)})"
 
 
-class _Live:
-    """What a pipeline object gathers while it runs; one made from it begins without."""
-
-    def __init__(self) -> None:
-        self.lock = threading.RLock()
-        self.locks = Locks()
-        self.variables: Variables | None = None
-        self.models: Models | None = None
-        self.flow: Flow | None = None
-        self.timings = Timings()
-        self.kept: dict[tuple[str, ...], Any] = {}
-
-
-def _given(flow: Flow, bar: bool) -> Iterator[Batch]:
-    with flow:
-        if bar:
-            from rich.progress import track
-
-            yield from track(flow, "Batches", total=counted(flow))
-        else:
-            yield from flow
-
-
 def _others(what: str, pipelines: tuple[Any, ...]) -> tuple[Pipeline, ...]:
     if not pipelines or not all(isinstance(one, Pipeline) for one in pipelines):
         raise ParamsError(f"{what} takes other pipelines; got {pipelines!r}.")
@@ -634,20 +259,6 @@ def _others(what: str, pipelines: tuple[Any, ...]) -> tuple[Pipeline, ...]:
                 "Bind it first: pipeline << dataset."
             )
     return pipelines
-
-
-def _overlaid(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Put one config over another, nested ones too.
-
-    >>> _overlaid({"net": {"width": 3, "depth": 2}}, {"net": {"width": 5}})
-    {'net': {'width': 5, 'depth': 2}}
-    """
-    made = dict(base)
-    for key, value in over.items():
-        held = made.get(key)
-        both = isinstance(held, Mapping) and isinstance(value, Mapping)
-        made[key] = _overlaid(cast(Mapping[str, Any], held), value) if both else value
-    return made
 
 
 def _together(

@@ -6,7 +6,7 @@ import importlib
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from dovetail.data.model_methods import ModelMethod, find_model, models_of
 from dovetail.errors import ParamsError, nearest
@@ -53,6 +53,12 @@ class Stored:
 DeclaredModel = Static | Imported | Stored
 
 
+class Configured(Protocol):
+    """What knows the config of each model: a pipeline."""
+
+    def model_config(self, name: str) -> dict[str, Any]: ...
+
+
 class Models:
     """The models of one pipeline object.
 
@@ -66,7 +72,7 @@ class Models:
         self._being_built: set[str] = set()
         self._lock = threading.RLock()  # one for all, so that models may ask for one another
 
-    def get(self, wanted: str | ModelMethod, batch: Any, pipeline: Pipeline) -> Any:
+    def get(self, wanted: str | ModelMethod, batch: Any, pipeline: Configured) -> Any:
         """Give the descriptor, building a dynamic model at the first call.
 
         Args:
@@ -100,7 +106,7 @@ class Models:
             )
         return self._build(name, method, batch, pipeline)
 
-    def _build(self, name: str, method: ModelMethod, batch: Any, pipeline: Pipeline) -> Any:
+    def _build(self, name: str, method: ModelMethod, batch: Any, pipeline: Configured) -> Any:
         with self._lock:  # whoever asks meanwhile waits, and finds it built
             if name in self._built:
                 return self._built[name]
