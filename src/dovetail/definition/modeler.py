@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dovetail.definition.argument_order import labels_first
 from dovetail.definition.metrics import MetricOp
 from dovetail.definition.modeler_config import ModelerConfig, TaskConfig
 from dovetail.definition.modes import ModeKeys
@@ -59,7 +60,8 @@ class Modeler:
       config: a `ModelerConfig`, or a task's config that wraps one.
       net: of the task, called by its `create_graph_fn`.
       create_graph_fn: `(inputs) -> (logits, predictions)`.
-      create_loss_fn: `(logits, labels) -> loss`, a scalar; what l2_weight_decay gives is added.
+      create_loss_fn: `(logits, labels) -> loss`, a scalar; what l2_weight_decay gives is added. One
+        of `(y_true, y_pred)`, as Keras' are, gets the labels first: names decide.
       create_grad_fn: `(loss) -> grads`.
       create_eval_metrics_fn: `(predictions, labels)` -> a metric, a tensor, or a dict of them.
       create_optimizer: `(learning_rate)` -> one of `dovetail.optimizers` or of Keras'.
@@ -122,7 +124,9 @@ class Modeler:
             "model_fn": model_fn,
         }
         self._given = {
-            name: Matched(function, _PIECES[name][0], positional=_PIECES[name][1], what=name)
+            name: Matched(
+                function, _offered(name, function), positional=_PIECES[name][1], what=name
+            )
             for name, function in given.items()
             if function is not None
         }
@@ -306,6 +310,14 @@ class Modeler:
             names = [name for name, _ in _root().named_parameters()]
             self._kept[key] = chosen(names, only=only, skip=skip, what=what)
         return self._kept[key]
+
+
+def _offered(piece: str, function: Any) -> tuple[str, ...]:
+    """Return what a piece is called with, in the order that the function's own names say."""
+    offered = _PIECES[piece][0]
+    if piece in ("create_loss_fn", "create_eval_metrics_fn") and labels_first(function, False):
+        return (offered[1], offered[0], *offered[2:])
+    return offered
 
 
 def _root() -> nn.Module:
