@@ -39,6 +39,7 @@ bench: $(READY) $(RIVALS)
 	$(BIN)/python benchmarks/saving.py
 	$(BIN)/python benchmarks/steady_memory.py
 	.bench/bin/python benchmarks/records.py
+	.bench/bin/python benchmarks/pipelines.py
 	.bench/bin/python benchmarks/overhead.py
 	.bench/bin/python benchmarks/loop_cost.py
 
