@@ -114,7 +114,7 @@ def test_a_sum_of_pipelines_over_different_data_is_refused():
 
 def test_repeating_does_the_steps_so_often_and_zero_times_is_nothing():
     assert given_by(numbers(3).p.add(1) * 3) == [[3, 4, 5]]
-    assert given_by(2 * numbers(3).p.add(1)) == [[2, 3, 4]]
+    assert given_by(np.int64(2) * numbers(3).p.add(1)) == [[2, 3, 4]]
     assert given_by(numbers(3).p.add(1) * 0) == [[0, 1, 2]]
     assert (Pipeline().init_variable("v", 7) * 0).get_variable("v") == 7
 
@@ -148,7 +148,7 @@ def test_several_choices_on_one_batch_have_nothing_to_do_with_each_other():
 
 
 def test_probability_1_is_always_and_0_never():
-    assert given_by(numbers(3).p.add(1) @ 1) == [[1, 2, 3]]
+    assert given_by(numbers(3).p.add(1) @ np.float32(1)) == [[1, 2, 3]]
     assert given_by(numbers(3).p.add(1) @ 0) == [[0, 1, 2]]
 
 
@@ -280,6 +280,17 @@ def test_next_batch_is_not_asked_for_in_another_way_half_way():
         pipeline.next_batch(3)
     with pytest.raises(ParamsError, match="shuffle=False, and asks for True"):
         pipeline.next_batch(2, shuffle=True)
+
+
+def test_next_batch_after_an_error_says_to_begin_anew():
+    pipeline = numbers(3).p.add("one")
+    with pytest.raises(TypeError):
+        pipeline.next_batch(2)
+    with pytest.raises(DataError, match=r"ended with an error .*reset\('iter'\)"):
+        pipeline.next_batch(2)
+    pipeline.reset("iter")
+    with pytest.raises(TypeError):
+        pipeline.next_batch(2)
 
 
 def test_reset_forgets_what_it_is_told_to():

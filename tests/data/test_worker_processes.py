@@ -17,8 +17,13 @@ from hypothesis import strategies as st
 from dovetail.data.actions import SkipBatch, action
 from dovetail.data.batch import Batch
 from dovetail.data.dataset import Dataset
+from dovetail.data.files_index import FilesIndex
+from dovetail.data.joint import JointDataset
 from dovetail.data.model_methods import model
 from dovetail.data.named import Component, Config, Random, Variable
+from dovetail.data.pipeline import Pipeline
+from dovetail.data.record_writer import RecordWriter
+from dovetail.data.schema import Schema
 from dovetail.errors import DataError, ParamsError
 
 ITEMS = 24
@@ -154,7 +159,7 @@ def _nothing_remains():
 @settings(max_examples=3)
 @given(st.integers(1, 3), st.booleans(), st.integers(0, 3))
 def test_any_depth_gives_what_no_process_gives(depth, shuffle, seed):
-    pipeline = images().p.add(1).jitter().crop()
+    pipeline = (images().p.add(1).jitter() + Pipeline().add(5) @ 0.5).crop().rebatch(5)
     how = {"shuffle": shuffle, "seed": seed, "n_epochs": 2}
     assert seen(pipeline, **how, prefetch=depth, target="processes") == seen(pipeline, **how)
 
@@ -246,6 +251,25 @@ def test_an_error_comes_after_the_batches_before_it_with_step_and_place():
         next(batches)
 
 
+def test_records_files_and_joint_data_sets_are_read_by_workers(tmp_path):
+    fields = [{"name": "images", "shape": (2, 2), "dtype": "float32"}]
+    with RecordWriter(tmp_path / "records", Schema.from_list(fields)) as writer:
+        for number in range(6):
+            writer.append({"images": np.full((2, 2), number, np.float32)})
+    for number in range(6):
+        np.save(tmp_path / f"{number}.npy", np.full((2, 2), number, np.float32))
+    records = Dataset.from_records(tmp_path / "records", Images)
+    files = Dataset(FilesIndex(str(tmp_path / "*.npy")), Images)
+    joint = JointDataset((records, Dataset(6, preloaded={"note": np.arange(6)})), "id", Images)
+    how = {"prefetch": 1, "target": "processes"}
+    for pipeline in (
+        records.p.add(1),
+        files.p.load(components="images").add(1),
+        joint.subset_by_pos([3, 1, 2]).p.add(1),
+    ):
+        assert seen(pipeline, **how) == seen(pipeline)
+
+
 def test_skipped_batches_are_left_out():
     pipeline = images().p.skip_odd()
     found = [b.iteration for b in pipeline.gen_batch(4, prefetch=1, target="processes")]
@@ -302,7 +326,7 @@ def test_a_script_without_a_main_guard_is_told_so(tmp_path):
     script.write_text(
         "from dovetail.data.batch import Batch\n"
         "from dovetail.data.dataset import Dataset\n"
-        "Dataset(4).p.run(2, prefetch=1, target='processes')\n"
+        "Dataset(4).p.call(len).run(2, prefetch=1, target='processes')\n"
     )
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
@@ -354,11 +378,11 @@ def test_the_interpreter_exits_though_passes_were_left_half_way(tmp_path, target
         "from dovetail.data.dataset import Dataset\n"
         "if __name__ == '__main__':\n"
         f"    how = dict(prefetch=1, target={target!r})\n"
-        "    batches = Dataset(40).p.gen_batch(1, n_epochs=None, **how)\n"
+        "    batches = Dataset(40).p.call(len).gen_batch(1, n_epochs=None, **how)\n"
         "    next(batches)\n"
-        "    pipeline = Dataset(40).p\n"
+        "    pipeline = Dataset(40).p.call(len)\n"
         "    pipeline.next_batch(1, **how)\n"
-        "    for batch in Dataset(40).p.gen_batch(1, **how):\n"
+        "    for batch in Dataset(40).p.call(len).gen_batch(1, **how):\n"
         "        break\n"
         "    print('left')\n"
     )

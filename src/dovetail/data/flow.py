@@ -66,6 +66,9 @@ class Flow(Iterator[Batch]):
       how: the pass.
       start: a `state` of an earlier pass, to go on from.
 
+    Attributes:
+      failed: the error that ended the pass, if one did.
+
     Raises:
       DataError: the pipeline has no data set, or can't go on from that state.
     """
@@ -83,6 +86,7 @@ class Flow(Iterator[Batch]):
         self._kind: Kind = _kind(streams(pipeline.steps))
         self._closing = contextlib.ExitStack()
         self._stream: Iterator[Carried] = iter(())
+        self.failed: BaseException | None = None
         try:
             self._begin(dict(start or {}))
         except BaseException:
@@ -123,7 +127,8 @@ class Flow(Iterator[Batch]):
     def __next__(self) -> Batch:
         try:
             carried = next(self._stream)
-        except BaseException:
+        except BaseException as error:
+            self.failed = None if isinstance(error, StopIteration) else error
             self.close()
             raise
         if self._kind == "replayed":
@@ -172,7 +177,7 @@ class Flow(Iterator[Batch]):
         return stream
 
     def _worked(self, stream: Iterator[Any], work: _Work, ahead: int) -> Iterator[Carried]:
-        if ahead == 0 or not (work.steps or work.begins):
+        if ahead == 0 or not work.steps:  # to begin with a batch is quicker than to hand it over
             made: Iterator[Carried | None] = map(work, stream)
         elif self.how.target == "threads" or not work.begins:
             made = self._closing.enter_context(InThreads(stream, work, ahead))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, cast
 
 from dovetail.data.actions import UnknownActionError, actions_of, find_action
@@ -104,17 +105,17 @@ class Pipeline(RunningOfPipeline, ModelsOfPipeline, VariablesOfPipeline):
 
     def __mul__(self, times: int) -> Pipeline:
         """Do the steps several times over; 0 times is nothing."""
-        if not isinstance(times, int) or isinstance(times, bool):
+        if not isinstance(times, Integral) or isinstance(times, bool):
             return NotImplemented
         if times < 0:
             raise ParamsError(f"A pipeline is repeated 0 or more times; got {times}.")
-        return self._with(steps=self.steps * times)
+        return self._with(steps=self.steps * int(times))
 
     __rmul__ = __mul__
 
     def __matmul__(self, probability: float) -> Pipeline:
         """Do the steps with a probability, decided for each batch by the seed and its number."""
-        if not isinstance(probability, (int, float)) or isinstance(probability, bool):
+        if not isinstance(probability, Real) or isinstance(probability, bool):
             return NotImplemented
         if not 0 <= probability <= 1:
             raise ParamsError(f"A probability lies between 0 and 1; got {probability}.")

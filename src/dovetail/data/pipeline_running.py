@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 from dovetail.data.flow import Flow, Pass, counted
 from dovetail.data.pipeline_parts import PipelineParts
-from dovetail.errors import ParamsError, nearest
+from dovetail.errors import DataError, ParamsError, nearest
 
 if TYPE_CHECKING:
     from dovetail.data.batch import Batch
@@ -53,6 +53,11 @@ class RunningOfPipeline(PipelineParts):
             if self._lazy is None:
                 options = {"n_epochs": None, **options}
             live.flow = Flow(cast("Pipeline", self), self._pass(batch_size, options))
+        elif live.flow.failed is not None:
+            raise DataError(
+                f"The last next_batch ended with an error ({live.flow.failed!r}). Call "
+                "reset('iter') to begin anew."
+            )
         else:
             begun = live.flow.how
             asked = options if batch_size is None else {"batch_size": batch_size, **options}
