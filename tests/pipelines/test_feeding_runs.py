@@ -11,10 +11,12 @@ import torch
 
 import dovetail
 from dovetail import Batch, Dataset, ImagesBatch, Pipeline, action, layers, metrics, optimizers
+from dovetail.cli.main import main
 from dovetail.data.named import Component
 from dovetail.data.record_writer import RecordWriter
 from dovetail.data.schema import Field, Schema
 from dovetail.errors import DataError, ParamsError
+from dovetail.run.checkpoint import latest
 from dovetail.run.flow_data import fingerprint
 
 
@@ -291,3 +293,69 @@ def test_a_checkpoint_of_another_input_is_said_or_refused(tmp_path: Path, capsys
     assert "holds no position of the pipeline" in (source.note(2, 40) or "")
     with pytest.raises(DataError, match="is 'refuse'"):
         estimator(tmp_path, unpositioned_input="refuse").train(points().p.feed("x", "y", 4))
+
+
+def test_evaluations_beside_training_may_be_fed_too(tmp_path: Path):
+    made = estimator(tmp_path, save_checkpoints_steps=4)
+    train = dovetail.TrainSpec(points().p.feed("x", "y", 5, n_epochs=None), max_steps=8)
+    evaluated = dovetail.EvalSpec(lambda: points().p.feed("x", "y", 7), steps=None)
+    measured, _ = dovetail.train_and_evaluate(made, train, evaluated)
+    assert measured["global_step"] == 8
+    assert measured == pytest.approx(made.evaluate(points().p.feed("x", "y", 20)))
+
+
+def test_worker_processes_may_make_the_batches(tmp_path: Path):
+    data = {"image": PICTURES, "label": np.arange(30) % 2}
+    pipeline = Dataset(30, ImagesBatch, preloaded=data).p.flip(p=0.5).random_rotate((-9, 9))
+    made = []
+    for number, how in enumerate([{}, {"prefetch": 2, "target": "processes"}]):
+        lazy = pipeline.run(8, shuffle=True, n_epochs=None, lazy=True, **how)
+        made.append(estimator(tmp_path / str(number)))
+        for last in (3, 6):
+            made[-1].train(lambda lazy=lazy: lazy.feed("image", "label"), max_steps=last)
+    assert same(*map(parameters, made))
+
+
+DATA = """
+import numpy as np
+from dovetail import Dataset
+
+
+def dataset():
+    x = np.random.default_rng(0).normal(size=(20, 3)).astype("float32")
+    return Dataset(20, preloaded={"x": x, "label": (x.sum(1) > 0).astype("int64")})
+
+
+def train_input_fn(params):
+    return dataset().p.feed("x", "label", params["train_input"]["batch_size"], shuffle=True)
+
+
+def eval_input_fn(params):
+    return dataset()
+"""
+MODEL = """
+import torch
+import dovetail
+from dovetail import layers, metrics, optimizers
+
+
+def model_fn(features, labels, mode, params):
+    x = features["x"] if isinstance(features, dict) else features
+    logits = layers.fully_connected(x, 2, activation_fn=None)
+    loss = torch.nn.functional.cross_entropy(logits, labels)
+    accuracy = metrics.accuracy(labels, logits.argmax(1))
+    train_op = optimizers.SGD(0.1).minimize(loss)
+    return dovetail.EstimatorSpec(mode, logits, loss, train_op, {"accuracy": accuracy})
+"""
+
+
+def test_the_command_line_takes_them_from_an_input_fn(in_tmp: Path, capsys: Any):
+    Path("configs").mkdir()
+    Path("configs/params.yaml").write_text("train_input: {batch_size: 6}\n")
+    Path("model.py").write_text(MODEL)
+    Path("data.py").write_text(DATA)
+    words = ["run", "--params", "configs/params.yaml", "--model_dir", "made", "--device", "cpu"]
+    assert main([*words, "--mode", "train"]) == 0
+    assert main([*words, "--mode", "eval"]) == 0
+    assert "accuracy" in capsys.readouterr().out
+    assert latest("made").name == "0000000004"

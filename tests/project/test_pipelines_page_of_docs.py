@@ -28,5 +28,5 @@ def test_the_steps_and_options_that_it_names_are_there() -> None:
     assert all(hasattr(dovetail.Pipeline, name) for name in steps[1:])
     assert {"prefetch", "target"} <= set(Pass.__dataclass_fields__)
     for name in ("train_model", "evaluate_model", "predict_model", "save_model", "load_model"):
-        assert f"`{name}`" in PAGE
+        assert f"`{name}(" in PAGE
         assert hasattr(ModelActions, name)

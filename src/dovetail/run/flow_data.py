@@ -55,7 +55,10 @@ def fingerprint(dataset: Dataset) -> str:
     found = hashlib.sha256()
     ids = np.asarray(dataset.index.indices)
     found.update(f"{len(ids)} {ids.dtype.kind}".encode())
-    found.update("\n".join(map(str, ids.tolist())).encode("utf-8", "surrogatepass"))
+    if ids.dtype.kind in "iu":
+        found.update(np.ascontiguousarray(ids).tobytes())
+    else:
+        found.update("\n".join(map(str, ids.tolist())).encode("utf-8", "surrogatepass"))
     source: Any = dataset.source
     if isinstance(source, RecordColumns):
         found.update(source.records.fingerprint.encode())

@@ -126,7 +126,7 @@ class FlowInput:
                 )
             alone = self.how.prefetch and held.flow.how.prefetch == 0
             while at >= position:
-                fed = self._drawn(held.flow, at)
+                fed = self._drawn(held.flow, at, watched=bool(alone))
                 if fed is None:
                     return
                 at = fed.position_after
@@ -153,9 +153,9 @@ class FlowInput:
                 "in another model_dir."
             ) from error
 
-    def _drawn(self, flow: Flow, at: int) -> Fed | None:
+    def _drawn(self, flow: Flow, at: int, *, watched: bool = False) -> Fed | None:
         """Draw the batch that begins at a position; None at the end."""
-        with self._seeded(at):
+        with self._seeded(at, watched):
             batch = next(flow, None)
             if batch is None:
                 return None
@@ -166,8 +166,11 @@ class FlowInput:
         return Fed(features, labels, after, after - at)
 
     @contextlib.contextmanager
-    def _seeded(self, position: int) -> Generator[None]:
-        """Seed the global generators from seed and position, and see whether they are used."""
+    def _seeded(self, position: int, watched: bool) -> Generator[None]:
+        """Seed the global generators from seed and position; if watched, see whether any is used.
+
+        That takes as long as a small batch, so it is done where something depends on it.
+        """
         if not self.repeatable:
             yield
             return
@@ -176,7 +179,7 @@ class FlowInput:
             np.random.seed(seed & 0xFFFFFFFF)
             random.seed(seed)
             torch.default_generator.manual_seed(seed)
-            if self._draws:
+            if not watched:
                 yield
                 return
             before = _standing()
