@@ -7,7 +7,6 @@ import mmap
 import os
 import pickle
 import sys
-import tempfile
 import types
 from collections.abc import Sequence
 from multiprocessing import reduction
@@ -60,10 +59,11 @@ def send(connection: Connection, packed: Packed) -> None:
     """Send a value through one end of a two-way pipe; it may be sent to several.
 
     The arrays go by a nameless file in memory, which is freed when nobody has it any more:
-    whoever dies, nothing of it remains.
+    whoever dies, nothing of it remains. Few bytes go through the pipe itself, and so do all where
+    there are no such files, as on macOS.
     """
     sizes = [array.nbytes for array in packed.arrays]
-    if sum(sizes) < _LEAST_IN_MEMORY:
+    if sum(sizes) < _LEAST_IN_MEMORY or not hasattr(os, "memfd_create"):
         inline = [bytes(array) for array in packed.arrays]
         connection.send_bytes(pickle.dumps((packed.text, sizes, inline)))
         return
@@ -114,11 +114,7 @@ def unpack(packed: Packed) -> Any:
 
 
 def _in_memory(arrays: Sequence[memoryview]) -> int:
-    if hasattr(os, "memfd_create"):  # Linux
-        file = os.memfd_create("dovetail")
-    else:
-        with tempfile.TemporaryFile() as named:
-            file = os.dup(named.fileno())
+    file = os.memfd_create("dovetail")
     try:
         begins = _begins([array.nbytes for array in arrays])
         os.ftruncate(file, begins[-1])

@@ -66,6 +66,9 @@ class Sent(Mapping[str, Any]):
             )
         return self._entries[name]
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries or name in self._left_out
+
     def __iter__(self) -> Iterator[str]:
         yield from self._entries
         yield from self._left_out
