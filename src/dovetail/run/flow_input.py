@@ -155,8 +155,12 @@ class FlowInput:
 
     def _drawn(self, flow: Flow, at: int, *, watched: bool = False) -> Fed | None:
         """Draw the batch that begins at a position; None at the end."""
+        # What other threads make needs no seed, and is not waited for with the lock held.
+        ahead = flow.how.prefetch > 0
+        batch = next(flow, None) if ahead else None
         with self._seeded(at, watched):
-            batch = next(flow, None)
+            if not ahead:
+                batch = next(flow, None)
             if batch is None:
                 return None
             features, labels = self.feeding.pair(batch, labelled=self.labelled)
