@@ -85,6 +85,12 @@ def test_a_step_writes_a_variable_for_each_batch(mode, first, expected):
     assert [one.tolist() if hasattr(one, "tolist") else one for one in found] == expected
 
 
+def test_a_function_of_the_batch_gives_what_is_written():
+    pipeline = Dataset(5).p.init_variable("sizes", [])
+    pipeline = pipeline.update_variable("sizes", lambda batch: len(batch), "append")
+    assert pipeline.run(2).get_variable("sizes") == [2, 2, 1]
+
+
 def test_a_wrong_mode_or_a_variable_that_does_not_take_it_is_refused():
     with pytest.raises(ParamsError, match="Did you mean 'append'"):
         Pipeline().update_variable("v", 1, "apend")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from numbers import Integral, Real
+from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, cast
 
 from dovetail.data.actions import UnknownActionError, actions_of, find_action
 from dovetail.data.batch_steps import Timings
 from dovetail.data.flow import Pass
+from dovetail.data.named import Function
 from dovetail.data.pipeline_models import DeclaredModel
 from dovetail.data.pipeline_own_models import ModelsOfPipeline
 from dovetail.data.pipeline_parts import Live, overlaid
@@ -199,9 +201,11 @@ class Pipeline(RunningOfPipeline, ModelsOfPipeline, VariablesOfPipeline):
 
         Args:
           name: of the variable.
-          value: as a rule a named value, such as `Component("loss")`.
+          value: as a rule a named value, such as `Component("loss")`, or a function of the batch.
           mode: "set", "append", "extend", "update" (of a dict), or "add" (by +).
         """
+        if isinstance(value, (FunctionType, MethodType)):
+            value = Function(value)
         return self._and(Update(name, value, checked_mode(mode)))
 
     def rebatch(self, batch_size: int, *, drop_last: bool = False) -> Pipeline:
