@@ -251,6 +251,12 @@ def iterable_command(forking: Forking) -> Command:
 
 
 @pytest.fixture(scope="session")
+def pipeline_command(forking: Forking) -> Command:
+    """A script that trains on what a pipeline makes ahead in threads: see pipeline_run.py."""
+    return Command(("30",), 30, forking, script=str(HERE / "pipeline_run.py"))
+
+
+@pytest.fixture(scope="session")
 def all_load() -> Callable[[Path], list[int]]:
     return all_listed_load
 
