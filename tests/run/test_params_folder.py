@@ -189,3 +189,9 @@ def test_loading_leaves_the_generators_of_the_caller_alone(tmp_path: Path):
     before = torch.random.get_rng_state()
     read(places)
     assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_a_setting_of_a_misspelt_section_is_refused_with_the_nearest(tmp_path: Path):
+    params = written(tmp_path, PARAMS)
+    with pytest.raises(ParamsError, match=r"--set: there is no section 'optimzer'. Did you mean"):
+        read(find(params), settings=["optimzer.learning_rate=3"])

@@ -142,6 +142,13 @@ def read(
     _check_sections(stated, definition, lines)
     definition = replace(definition, beside=(places.data,))
     resolved = resolve(definition, params_file=places.params, settings=settings, flags=flags)
+    known = _known(definition)
+    for key in resolved.definition.params:
+        if key not in known:  # of the file's own sections all are known by now
+            raise ParamsError(
+                f"command line --set: there is no section '{key}'.{nearest(key, known)} A params "
+                f"file has {', '.join(SECTIONS)}."
+            )
     data = execute(places.data)
     resolved = _with_types(resolved, places, data, lines)
     eval_steps = (resolved.definition.params.get("runconfig") or {}).get("eval_steps")
@@ -158,10 +165,14 @@ def _above(file: Path) -> Path:
     return file.parent.parent if file.parent.name not in ("", "..") else Path("..") / file.parent
 
 
+def _known(definition: Definition) -> list[str]:
+    return [*SECTIONS, *definition.params, *(key for key in RUN_KEYS if key not in SECTIONS)]
+
+
 def _check_sections(stated: HParams, definition: Definition, lines: Lines) -> None:
     """Refuse unknown sections and settings of a run, with their lines."""
     problems: list[str] = []
-    known = [*SECTIONS, *definition.params, *(key for key in RUN_KEYS if key not in SECTIONS)]
+    known = _known(definition)
     for key, value in stated.items():
         if key not in known:
             problems.append(
