@@ -17,7 +17,7 @@ from dovetail.data.record_writer import RecordWriter
 from dovetail.data.schema import Field, Schema
 from dovetail.errors import DataError, ParamsError
 from dovetail.run.checkpoint import latest
-from dovetail.run.flow_data import fingerprint
+from dovetail.run.flow_data import data_of, fingerprint
 
 
 class Points(Batch):
@@ -359,3 +359,26 @@ def test_the_command_line_takes_them_from_an_input_fn(in_tmp: Path, capsys: Any)
     assert main([*words, "--mode", "eval"]) == 0
     assert "accuracy" in capsys.readouterr().out
     assert latest("made").name == "0000000004"
+
+
+def test_changed_actions_and_functions_are_told_from_what_they_were():
+    def described(batch_class: type[Batch], function: Any) -> dict[str, Any]:
+        dataset = Dataset(20, batch_class, preloaded={"x": X, "y": Y})
+        feeding = dataset.p.shifted().call(function).feed("x", "y", batch_size=4)
+        return data_of(feeding, feeding.how({}))
+
+    class Changed(Points):
+        @action
+        def shifted(self):
+            return self
+
+    def nothing(batch: Batch) -> None: ...
+
+    def something(batch: Batch) -> None:
+        batch.x = batch.x + 1
+
+    first = described(Points, nothing)
+    assert first == described(Points, nothing)
+    assert first["actions"] != described(Changed, nothing)["actions"]
+    assert first["actions"] != described(Points, something)["actions"]
+    assert first["steps"] == ["shifted()", "call nothing"]
