@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from dovetail.data.ahead import InThreads
 from dovetail.data.batch import Batch
 from dovetail.data.batch_steps import Carried, Steps
+from dovetail.data.beside import with_others
 from dovetail.data.pipeline_steps import BatchStep, Join, Merge, Rebatch, StreamStep, streams
 from dovetail.data.rebatching import rebatched
 from dovetail.data.stages import Stage, in_order, stages
@@ -197,20 +197,7 @@ class Flow(Iterator[Batch]):
             self._closing.enter_context(Flow(other, other.pass_beside(self.how), state))
             for other, state in itertools.zip_longest(step.pipelines, states)
         ]
-        return _with_others(stream, step, others)
-
-
-def _with_others(
-    stream: Iterator[Carried], step: Join | Merge, others: Sequence[Flow]
-) -> Iterator[Carried]:
-    for carried in stream:
-        more = tuple(_next_of(other) for other in others)
-        carried.beside = (*carried.beside, *(other.state for other in others))
-        if isinstance(step, Join):
-            carried.joined = (*carried.joined, *more)
-        else:
-            carried.batch = _merged((carried.batch, *more), step.function, carried.iteration)
-        yield carried
+        return with_others(stream, step, others)
 
 
 Kind = Literal["plain", "rebatched", "beside", "replayed"]
@@ -279,24 +266,6 @@ def _walk(pipeline: Pipeline, how: Pass, start: dict[str, int] | None) -> Walk:
         seed=how.seed,
         start=start,
     )
-
-
-def _next_of(flow: Flow) -> Batch:
-    try:
-        return next(flow)
-    except StopIteration:
-        raise DataError(
-            "A pipeline that is joined or merged ended before the one that takes it. Let it run "
-            "longer: other.run(batch_size, n_epochs=None, lazy=True)."
-        ) from None
-
-
-def _merged(batches: tuple[Batch, ...], function: Callable[..., Any] | None, number: int) -> Batch:
-    batch = type(batches[0]).merge(batches) if function is None else function(list(batches))
-    if not isinstance(batch, Batch):
-        raise DataError(f"The function given to merge returned {batch!r}; it must return a batch.")
-    batch.selection = dataclasses.replace(batch.selection, iteration=number)
-    return batch
 
 
 def counted(flow: Flow) -> int | None:
