@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 import dovetail
 from dovetail import layers
 from dovetail.cli.main import app
+from dovetail.errors import DefinitionError
 from dovetail.layers.keras.layer import KerasLayer
 from dovetail.program.program import Program
 
@@ -304,3 +305,85 @@ def test_weights_keep_to_their_constraints_as_with_keras_own_optimizer():
     for variable in plain.variables:
         own = state["net." + variable.path.replace("/", ".")]
         torch.testing.assert_close(own, variable.value.detach(), rtol=1e-5, atol=1e-6)
+
+
+class Mixed(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = torch.nn.Linear(4, 8)
+        self.norm = keras.layers.BatchNormalization()
+        self.drop = keras.layers.Dropout(0.9)
+        self.last = torch.nn.Linear(8, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(self.drop(self.norm(self.first(x))))
+
+
+def mixed(network: torch.nn.Module) -> Program:
+    def model_fn(features, labels, mode):
+        output = layers.layer(network, name="net")(features)
+        loss = torch.nn.functional.cross_entropy(output, labels)
+        train_op = dovetail.optimizers.SGD(0.1).minimize(loss)
+        return dovetail.EstimatorSpec(mode, output, loss, train_op)
+
+    example = torch.randn(64, 4), torch.arange(64) % 3
+    return dovetail.build(model_fn, example=example, device="cpu")
+
+
+def test_keras_layers_in_a_torch_module_follow_the_mode_and_have_keras_names():
+    torch.manual_seed(0)
+    network = Mixed()
+    program = mixed(network)
+    x, y = torch.randn(64, 4), torch.arange(64) % 3
+    assert list(program.state()) == [
+        "net.first.weight",
+        "net.first.bias",
+        "net.norm.gamma",
+        "net.norm.beta",
+        "net.norm.moving_mean",
+        "net.norm.moving_variance",
+        "net.last.weight",
+        "net.last.bias",
+    ]
+    hidden = program.state()["net.first.weight"].clone(), program.state()["net.first.bias"].clone()
+    program.train_step(x, y)
+    mean = torch.nn.functional.linear(x, *hidden).mean(dim=0)
+    moved = program.state()["net.norm.moving_mean"]
+    torch.testing.assert_close(moved, 0.01 * mean, rtol=1e-4, atol=1e-6)
+    before = moved.clone()
+    first, second = (program.eval_step(x, y, batch=n)["predictions"]["output"] for n in (0, 1))
+    assert torch.equal(first, second)  # nothing is dropped
+    assert torch.equal(program.state()["net.norm.moving_mean"], before)
+    # A second program has a copy, with Keras layers of its own.
+    other = mixed(network)
+    start = other.state()["net.norm.gamma"].clone()
+    program.train_step(x, y)
+    assert torch.equal(other.state()["net.norm.gamma"], start)
+
+
+def test_a_part_of_a_keras_model_can_not_be_recomputed(tmp_path: Path):
+    path = tmp_path / "model.py"
+    path.write_text(MODEL)
+    example = {"x": torch.zeros(2, 6)}, torch.zeros(2, dtype=torch.int64)
+    with pytest.raises(DefinitionError, match="as a whole only. Write"):
+        dovetail.build(path, example=example, device="cpu", recompute=["model.dense"])
+
+
+def test_what_a_file_sets_of_keras_holds_for_its_program_alone(tmp_path: Path):
+    (tmp_path / "wide.py").write_text("import keras\nkeras.config.set_floatx('float64')\n" + MODEL)
+    (tmp_path / "plain.py").write_text(MODEL)
+    dovetail.load(tmp_path / "wide.py")
+    assert keras.config.floatx() == "float32"
+    y = torch.zeros(2, dtype=torch.int64)
+    wide = dovetail.build(
+        tmp_path / "wide.py", example=({"x": torch.zeros(2, 6).double()}, y), device="cpu"
+    )
+    plain = dovetail.build(
+        tmp_path / "plain.py", example=({"x": torch.zeros(2, 6)}, y), device="cpu"
+    )
+    kinds = [{value.dtype for value in program.state().values()} for program in (wide, plain)]
+    assert kinds == [{torch.float64}, {torch.float32}]
+    assert wide.predict_step({"x": torch.zeros(2, 6).double()})["predictions"]["output"].dtype == (
+        torch.float64
+    )
+    assert keras.config.floatx() == "float32"

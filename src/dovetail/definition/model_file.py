@@ -29,6 +29,7 @@ from dovetail.definition.modeler import Modeler
 from dovetail.definition.signature import Matched
 from dovetail.definition.source import Outline, execute, outline
 from dovetail.errors import DefinitionError
+from dovetail.layers.keras.settings import OwnSettings
 
 _REQUIRED = ("model", "loss", "optimizer")
 
@@ -39,7 +40,8 @@ _NAMES = (*PARTS, "model_fn", "modeler", "params", "config")
 def from_file(path: Path) -> Definition:
     """Load a definition from a Python file. See `dovetail.load`."""
     shape = outline(path)
-    module = execute(path)
+    with OwnSettings().held():
+        module = execute(path)
     return _read(module, path, shape, lambda: execute(path))
 
 

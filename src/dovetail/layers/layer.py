@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 import weakref
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +15,7 @@ from dovetail.errors import DefinitionError
 from dovetail.layers.as_given import restore_given
 from dovetail.layers.calls import arguments, base_name, call_site, describe, same
 from dovetail.layers.keras.copying import copied
-from dovetail.layers.keras.layer import KerasLayer
+from dovetail.layers.keras.layer import KerasLayer, wrapped_within
 from dovetail.layers.keras.objects import is_keras_layer, never_has_state
 from dovetail.layers.parameters import First
 from dovetail.layers.store import Block, Holder, Made, Store, current_frame
@@ -147,6 +148,8 @@ def _make(
             )
     if is_keras_layer(module):
         module = KerasLayer(module)
+    elif "keras" in sys.modules:
+        wrapped_within(module, owner.root)  # type: ignore[arg-type]
     if root.device is not None and any(t.device != root.device for t in _state(module)):
         module.to(root.device)  # made on the CPU first, so that every device starts alike
     stateful = any(True for _ in _state(module))
@@ -154,6 +157,11 @@ def _make(
         module.root = owner.root  # type: ignore[assignment]
         # A Keras layer makes its variables when it is first called.
         stateful = isinstance(module, Block) or not never_has_state(module.given)
+    elif not stateful:
+        stateful = any(
+            isinstance(part, KerasLayer) and not never_has_state(part.given)
+            for part in module.modules()
+        )
     made = Made(factory, args, kwargs, place)
     module.train(owner.training)
     if not stateful and base is not None:
@@ -213,7 +221,11 @@ def _own(root: Store, given: nn.Module, name: str, place: str) -> nn.Module:
         )
     holder = _holders.get(given)
     if holder is not None and holder() not in (None, root):
-        twin = copied(given) if is_keras_layer(given) else copy.deepcopy(given)
+        # What holds the store of the first program's is not to be copied with the layer.
+        memo: dict[int, Any] = {
+            id(part.root): [] for part in given.modules() if isinstance(part, KerasLayer)
+        }
+        twin = copied(given) if is_keras_layer(given) else copy.deepcopy(given, memo)
         return restore_given(given, twin)
     _holders[given] = weakref.ref(root)
     return restore_given(given, given)

@@ -15,6 +15,7 @@ from dovetail.definition.definition import Definition
 from dovetail.definition.hparams import HParams
 from dovetail.definition.modes import ModeKeys
 from dovetail.errors import DataError, DefinitionError, ParamsError, nearest
+from dovetail.layers.keras.settings import OwnSettings
 from dovetail.program import foreign
 from dovetail.program.averaging import Averages
 from dovetail.program.batches import as_tensors, count, cut, mapped
@@ -79,6 +80,7 @@ class Program:
         self.ema_decay = ema_decay
         self.freeze = tuple(freeze)
         self.recompute = tuple(recompute)
+        self._keras = OwnSettings()
         self.network = self._network(config)
         self.built_in: str | None = None
         self._compiled: Callable[..., dict[str, Any]] | None = None
@@ -95,7 +97,7 @@ class Program:
 
     def _network(self, config: Any) -> Network:
         preprocess = self.definition.preprocess
-        with seeded(self.seed):
+        with seeded(self.seed), self._keras.held():
             return Network(
                 self.definition.fresh(self.params),
                 params=self.params,
@@ -230,7 +232,12 @@ class Program:
         network.mode = mode
         network.train(mode == ModeKeys.TRAIN)
         try:
-            with seeded(self.seed), self.precise(), foreign.registrations() as noted:
+            with (
+                seeded(self.seed),
+                self._keras.held(),
+                self.precise(),
+                foreign.registrations() as noted,
+            ):
                 output = network(features, labels)
             if mode == ModeKeys.TRAIN:
                 held = freeze_parameters(network, self.freeze)

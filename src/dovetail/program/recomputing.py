@@ -13,6 +13,8 @@ from torch.utils.checkpoint import checkpoint
 
 from dovetail.errors import DefinitionError, nearest
 from dovetail.layers.as_given import RECOMPUTED
+from dovetail.layers.keras.layer import KerasLayer
+from dovetail.layers.keras.variables import KerasGroup
 from dovetail.program.freezing import matching
 
 _SHOWN = 10
@@ -56,11 +58,25 @@ def recompute(network: nn.Module, patterns: Sequence[str]) -> list[str]:
     for name in modules:  # a module comes before those within it
         if name in chosen and not any(name.startswith(f"{above}.") for above in wrapped):
             module = modules[name]
+            if isinstance(module, KerasGroup) and not isinstance(module, KerasLayer):
+                whole = next(
+                    above for above in _above(name) if isinstance(modules.get(above), KerasLayer)
+                )
+                raise DefinitionError(
+                    f"recompute: '{name}' is a part of the Keras model '{whole}', which can be "
+                    f"recomputed as a whole only. Write recompute=['{whole}']."
+                )
             # A partial, not a closure: a deep copy of the network then holds its own modules.
             module.forward = functools.partial(_forward, module, type(module).forward)
             setattr(module, RECOMPUTED, True)
             wrapped.append(name)
     return wrapped
+
+
+def _above(name: str) -> Iterator[str]:
+    while "." in name:
+        name = name.rpartition(".")[0]
+        yield name
 
 
 def _forward(module: nn.Module, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

@@ -17,11 +17,13 @@ from dovetail.layers.keras.building import build
 from dovetail.layers.keras.copying import copied
 from dovetail.layers.keras.objects import (
     describe_keras,
+    is_keras_layer,
     never_has_state,
     require_torch_backend,
     trains_unless_told,
 )
 from dovetail.layers.keras.random import take_generators
+from dovetail.layers.keras.settings import settings_now, settings_set
 from dovetail.layers.keras.variables import Bound, KerasGroup, bind, device_of, point, unbound
 from dovetail.layers.store import Store, current_frame, in_call
 
@@ -43,6 +45,7 @@ class KerasLayer(KerasGroup):
         require_torch_backend(describe_keras(given))
         super().__init__()
         self.root: list[Store] = []  # its owner's, once it is made
+        self._settings = settings_now()  # those that it was made with
         self._open = True  # whether variables may still appear
         self._hidden = (given,)  # in a tuple: Keras layers are torch modules, with other names
         self._known: set[int] = set()
@@ -83,6 +86,12 @@ class KerasLayer(KerasGroup):
         return self._call(*args, **kwargs)
 
     def _call(self, *args: Any, **kwargs: Any) -> Any:
+        if self._settings is not None and self._settings != settings_now():
+            with settings_set(self._settings):
+                return self._called(args, kwargs)
+        return self._called(args, kwargs)
+
+    def _called(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         try:
             if self._open:
                 self._complete(args, kwargs)
@@ -268,3 +277,24 @@ def _shapes(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
 
     own = {name: value for name, value in kwargs.items() if name != "training"}
     return ", ".join([*map(shown, args), *(f"{k}={shown(v)}" for k, v in own.items())])
+
+
+def wrapped_within(module: nn.Module, root: list[Store]) -> None:
+    """Put a `KerasLayer` in the place of each Keras layer that a torch module holds.
+
+    Keras layers are torch modules, but know nothing of torch's modes and names.
+
+    Args:
+      module: of torch.
+      root: the store that the layers will be of, as their owner has it.
+    """
+    wrappers: dict[int, KerasLayer] = {}
+    for parent in [part for part in module.modules() if not is_keras_layer(part)]:
+        for name, child in parent._modules.items():
+            if isinstance(child, KerasLayer):
+                child.root = root
+            elif is_keras_layer(child):
+                if id(child) not in wrappers:
+                    wrappers[id(child)] = KerasLayer(child)
+                    wrappers[id(child)].root = root
+                parent._modules[name] = wrappers[id(child)]
