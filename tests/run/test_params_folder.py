@@ -195,3 +195,30 @@ def test_a_setting_of_a_misspelt_section_is_refused_with_the_nearest(tmp_path: P
     params = written(tmp_path, PARAMS)
     with pytest.raises(ParamsError, match=r"--set: there is no section 'optimzer'. Did you mean"):
         read(find(params), settings=["optimzer.learning_rate=3"])
+
+
+def test_a_setting_that_the_file_lacks_is_refused_if_it_is_like_one_else_noted(tmp_path: Path):
+    params = written(tmp_path, PARAMS.replace("model:", "model: {hidden: 3, net: {depth: 1}}"))
+    with pytest.raises(ParamsError, match=r"no 'model\.hiden'\. Did you mean 'hidden'\? If it"):
+        read(find(params), settings=["model.hiden=4"])
+    with pytest.raises(ParamsError, match=r"no 'model\.net\.dept'\. Did you mean 'depth'"):
+        read(find(params), settings=["model.net.dept=4"])
+    with pytest.warns(UserWarning, match=r"--set: the params file has no 'model\.width': it is ne"):
+        folder = read(find(params), settings=["model.width=4", "model.hidden=5"])
+    assert folder.resolved.definition.params.model.to_dict() == {
+        **{"hidden": 5, "net": {"depth": 1}},
+        "width": 4,
+    }
+
+
+def test_a_setting_of_a_typed_section_needs_not_be_in_the_file(tmp_path: Path):
+    own = "from dataclasses import dataclass\n\n@dataclass\nclass ModelParams:\n    width: int = 1"
+    text = PARAMS.replace("model:", "model: {}")
+    params = written(tmp_path, text, MODEL + "\n\n" + own + "\n")
+    folder = read(find(params), settings=["model.width=2"])
+    assert folder.resolved.definition.params.model.width == 2
+
+
+def test_a_misspelt_setting_of_a_run_is_refused_with_the_nearest(tmp_path: Path):
+    with pytest.raises(ParamsError, match=r"--set: 'runconfig\.max_step' is not .*'max_steps'\?"):
+        read(find(written(tmp_path)), settings=["runconfig.max_step=3"])

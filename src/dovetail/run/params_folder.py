@@ -24,8 +24,9 @@ from dovetail.definition.optimizer_section import run_settings
 from dovetail.definition.source import execute, outline
 from dovetail.definition.typed_sections import TYPED, class_names, fitted, section_class
 from dovetail.errors import DefinitionError, DovetailError, ParamsError, nearest
-from dovetail.run.config import ALIASES, FIELDS, RunConfig
+from dovetail.run.config import RunConfig
 from dovetail.run.resolve import NOT_OF_CONFIG, Resolved, resolve
+from dovetail.run.set_keys import OF_RUNCONFIG, check_new_key, check_run_settings, no_setting
 
 SECTIONS = (*TYPED, "runconfig")
 _INPUT_FNS: dict[str, tuple[str, ...]] = {
@@ -141,6 +142,8 @@ def read(
     lines = Lines(places.params)
     _check_sections(stated, definition, lines)
     definition = replace(definition, beside=(places.data,))
+    set_keys = [text.partition("=")[0].strip() for text in settings]
+    check_run_settings(set_keys)
     resolved = resolve(definition, params_file=places.params, settings=settings, flags=flags)
     known = _known(definition)
     for key in resolved.definition.params:
@@ -150,7 +153,7 @@ def read(
                 f"file has {', '.join(SECTIONS)}."
             )
     data = execute(places.data)
-    resolved = _with_types(resolved, places, data, lines)
+    resolved = _with_types(resolved, places, data, lines, stated, set_keys)
     eval_steps = (resolved.definition.params.get("runconfig") or {}).get("eval_steps")
     if eval_steps is not None and (not isinstance(eval_steps, int) or eval_steps < 1):
         raise ParamsError(
@@ -184,14 +187,10 @@ def _check_sections(stated: HParams, definition: Definition, lines: Lines) -> No
                 f"{lines.of((key,))}: '{key}' must hold names with values; it is {value!r}."
             )
     section = stated.get("runconfig")
-    names = (*FIELDS, *ALIASES, *NOT_OF_CONFIG)
     for key, value in section.items() if isinstance(section, Mapping) else ():
         place = lines.of(("runconfig", key))
-        if key not in names:
-            problems.append(
-                f"{place}: 'runconfig.{key}' is not a setting of a run.{nearest(key, names)} "
-                f"There are: {', '.join(names)}."
-            )
+        if key not in OF_RUNCONFIG:
+            problems.append(f"{place}: {no_setting(key)}")
         elif key not in NOT_OF_CONFIG and value is not None:
             try:
                 RunConfig.from_dict({key: value})
@@ -200,7 +199,14 @@ def _check_sections(stated: HParams, definition: Definition, lines: Lines) -> No
     _raise(problems)
 
 
-def _with_types(resolved: Resolved, places: Places, data: ModuleType, lines: Lines) -> Resolved:
+def _with_types(
+    resolved: Resolved,
+    places: Places,
+    data: ModuleType,
+    lines: Lines,
+    stated: Mapping[str, Any],
+    set_keys: Sequence[str],
+) -> Resolved:
     """Check the sections by their classes, and the optimizer's by what optimizers there are."""
     params = resolved.definition.params.copy()
     origins = dict(resolved.origins)
@@ -219,6 +225,10 @@ def _with_types(resolved: Resolved, places: Places, data: ModuleType, lines: Lin
         if kind is None:
             if section == "optimizer" and isinstance(values, Mapping):
                 problems += _optimizer_problems(values, lines)
+            else:
+                for key in set_keys:
+                    if key.startswith(f"{section}."):
+                        check_new_key(key, stated)
             continue
         if values is None:
             values = HParams()
