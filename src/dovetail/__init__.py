@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from dovetail import optimizers as optimizers
     from dovetail import pipelines as pipelines
     from dovetail.data import augment as augment
-    from dovetail.data import named as named
-    from dovetail.data.actions import SkipBatch as SkipBatch
-    from dovetail.data.actions import action as action
-    from dovetail.data.batch import Batch as Batch
-    from dovetail.data.batch_arrays import ArrayBatch as ArrayBatch
-    from dovetail.data.batch_images import ImagesBatch as ImagesBatch
-    from dovetail.data.dataset import Dataset as Dataset
-    from dovetail.data.files_index import FilesIndex as FilesIndex
-    from dovetail.data.inbatch import inbatch_parallel as inbatch_parallel
-    from dovetail.data.index import DatasetIndex as DatasetIndex
-    from dovetail.data.joint import JointDataset as JointDataset
-    from dovetail.data.model_methods import model as model
-    from dovetail.data.pipeline import Pipeline as Pipeline
+    from dovetail.data.batches.actions import SkipBatch as SkipBatch
+    from dovetail.data.batches.actions import action as action
+    from dovetail.data.batches.arrays import ArrayBatch as ArrayBatch
+    from dovetail.data.batches.batch import Batch as Batch
+    from dovetail.data.batches.images import ImagesBatch as ImagesBatch
+    from dovetail.data.batches.inbatch import inbatch_parallel as inbatch_parallel
+    from dovetail.data.datasets.dataset import Dataset as Dataset
+    from dovetail.data.datasets.files_index import FilesIndex as FilesIndex
+    from dovetail.data.datasets.index import DatasetIndex as DatasetIndex
+    from dovetail.data.datasets.joint import JointDataset as JointDataset
+    from dovetail.data.pipeline import named as named
+    from dovetail.data.pipeline.model_methods import model as model
+    from dovetail.data.pipeline.pipeline import Pipeline as Pipeline
     from dovetail.data.records import Records as Records
     from dovetail.data.schema import Field as Field
     from dovetail.data.schema import Schema as Schema
@@ -66,12 +66,12 @@ if TYPE_CHECKING:
 
 # name -> the module that holds it; a value without an attribute part is the module itself.
 _HOMES = {
-    "ArrayBatch": "dovetail.data.batch_arrays",
-    "Batch": "dovetail.data.batch",
+    "ArrayBatch": "dovetail.data.batches.arrays",
+    "Batch": "dovetail.data.batches.batch",
     "BestExporter": "dovetail.run.exporters",
     "CSEstimatorSpec": "dovetail.definition.spec",
-    "Dataset": "dovetail.data.dataset",
-    "DatasetIndex": "dovetail.data.index",
+    "Dataset": "dovetail.data.datasets.dataset",
+    "DatasetIndex": "dovetail.data.datasets.index",
     "Definition": "dovetail.definition.definition",
     "EarlyStopping": "dovetail.run.early_stopping",
     "Estimator": "dovetail.run.estimator",
@@ -79,31 +79,31 @@ _HOMES = {
     "EvalSpec": "dovetail.run.specs",
     "Exporter": "dovetail.run.exporters",
     "Field": "dovetail.data.schema",
-    "FilesIndex": "dovetail.data.files_index",
+    "FilesIndex": "dovetail.data.datasets.files_index",
     "FinalExporter": "dovetail.run.exporters",
     "Hook": "dovetail.run.hooks",
     "HParams": "dovetail.definition.hparams",
     "ImageClassificationModelerConfig": "dovetail.tasks.image_classification",
-    "ImagesBatch": "dovetail.data.batch_images",
-    "JointDataset": "dovetail.data.joint",
+    "ImagesBatch": "dovetail.data.batches.images",
+    "JointDataset": "dovetail.data.datasets.joint",
     "LatestExporter": "dovetail.run.exporters",
     "Modeler": "dovetail.definition.modeler",
     "ModelerConfig": "dovetail.definition.modeler_config",
     "ModeKeys": "dovetail.definition.modes",
-    "Pipeline": "dovetail.data.pipeline",
+    "Pipeline": "dovetail.data.pipeline.pipeline",
     "Program": "dovetail.program.program",
     "Records": "dovetail.data.records",
     "RunConfig": "dovetail.run.config",
     "Schema": "dovetail.data.schema",
-    "SkipBatch": "dovetail.data.actions",
+    "SkipBatch": "dovetail.data.batches.actions",
     "TrainSpec": "dovetail.run.specs",
     "WarmStart": "dovetail.run.warm_start",
-    "action": "dovetail.data.actions",
+    "action": "dovetail.data.batches.actions",
     "build": "dovetail.program.building",
     "get_global_step": "dovetail.definition.global_step",
-    "inbatch_parallel": "dovetail.data.inbatch",
+    "inbatch_parallel": "dovetail.data.batches.inbatch",
     "load": "dovetail.definition.definition",
-    "model": "dovetail.data.model_methods",
+    "model": "dovetail.data.pipeline.model_methods",
     "stop_if_higher_hook": "dovetail.run.early_stopping",
     "stop_if_lower_hook": "dovetail.run.early_stopping",
     "stop_if_no_decrease_hook": "dovetail.run.early_stopping",
@@ -115,7 +115,7 @@ _MODULES = {
     "hooks": "dovetail.hooks",
     "layers": "dovetail.layers",
     "metrics": "dovetail.metrics",
-    "named": "dovetail.data.named",
+    "named": "dovetail.data.pipeline.named",
     "optimizers": "dovetail.optimizers",
     "pipelines": "dovetail.pipelines",
     "summary": "dovetail.definition.summary",

@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 
-from dovetail.data.inbatch import ItemsError
+from dovetail.data.batches.inbatch import ItemsError
 from dovetail.data.travelling import Travelling, travelling
 from dovetail.errors import DataError
 

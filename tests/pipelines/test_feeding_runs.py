@@ -12,7 +12,7 @@ import torch
 import dovetail
 from dovetail import Batch, Dataset, ImagesBatch, Pipeline, action, layers, metrics, optimizers
 from dovetail.cli.main import main
-from dovetail.data.named import Component
+from dovetail.data.pipeline.named import Component
 from dovetail.data.record_writer import RecordWriter
 from dovetail.data.schema import Field, Schema
 from dovetail.errors import DataError, ParamsError

@@ -10,7 +10,7 @@ import pytest
 
 import dovetail
 from dovetail import Batch, Dataset, Pipeline, action, model
-from dovetail.data.named import Component
+from dovetail.data.pipeline.named import Component
 from dovetail.errors import CheckpointError, ParamsError
 
 X = {"x": "x"}

@@ -12,7 +12,7 @@ import torch
 
 import dovetail
 from dovetail import Batch, Dataset, Pipeline, action, model
-from dovetail.data.named import Component, Function, Variable
+from dovetail.data.pipeline.named import Component, Function, Variable
 from dovetail.errors import DataError, DefinitionError, ParamsError
 
 X = {"x": "x"}

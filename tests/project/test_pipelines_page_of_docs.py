@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import dovetail
-from dovetail.data.flow import Pass
-from dovetail.data.model_actions import ModelActions
+from dovetail.data.pipeline.flow import Pass
+from dovetail.data.pipeline.model_actions import ModelActions
 
 PAGE = (Path(__file__).parents[2] / "docs" / "pipelines.md").read_text(encoding="utf-8")
 

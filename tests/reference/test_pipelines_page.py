@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch import nn
 
-from dovetail.data.actions import action
-from dovetail.data.batch_images import ImagesBatch
-from dovetail.data.dataset import Dataset
-from dovetail.data.model_methods import model
-from dovetail.data.pipeline import Pipeline
+from dovetail.data.batches.actions import action
+from dovetail.data.batches.images import ImagesBatch
+from dovetail.data.datasets.dataset import Dataset
+from dovetail.data.pipeline.model_methods import model
+from dovetail.data.pipeline.pipeline import Pipeline
 from dovetail.errors import ParamsError
 
 ITEMS, BATCH_SIZE = 24, 8

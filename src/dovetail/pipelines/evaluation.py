@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dovetail.data.saved import as_arrays
+from dovetail.data.pipeline.saved import as_arrays
 from dovetail.definition.metrics import MetricSet
 from dovetail.errors import DataError, DefinitionError
 from dovetail.program.program import Program

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from dovetail.data.actions import find_action
-from dovetail.data.dataset import Dataset
-from dovetail.data.feeding import Feeding
-from dovetail.data.flow import Pass
-from dovetail.data.pipeline_steps import Call, Chance, Filter, Step, actions
-from dovetail.data.preloaded import RecordColumns
+from dovetail.data.batches.actions import find_action
+from dovetail.data.datasets.dataset import Dataset
+from dovetail.data.datasets.preloaded import RecordColumns
+from dovetail.data.pipeline.feeding import Feeding
+from dovetail.data.pipeline.flow import Pass
+from dovetail.data.pipeline.steps import Call, Chance, Filter, Step, actions
 from dovetail.run.code_digest import digest
 
 _ITEMS = 256  # of a data set, whose values stand for all where there are more

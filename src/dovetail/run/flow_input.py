@@ -13,10 +13,10 @@ import numpy as np
 import torch
 
 from dovetail.data.feed import Fed
-from dovetail.data.feeding import Feeding
-from dovetail.data.flow import Flow, Pass
-from dovetail.data.pipeline_steps import Filter, streams
-from dovetail.data.stages import in_order, stages
+from dovetail.data.pipeline.feeding import Feeding
+from dovetail.data.pipeline.flow import Flow, Pass
+from dovetail.data.pipeline.stages import in_order, stages
+from dovetail.data.pipeline.steps import Filter, streams
 from dovetail.errors import DataError
 from dovetail.program.batches import count
 from dovetail.program.randomness import derive

@@ -13,11 +13,11 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from dovetail.data.dataset import Dataset
+from dovetail.data.datasets.dataset import Dataset
 from dovetail.data.feed import LABELS, Fed
-from dovetail.data.feeding import Feeding
 from dovetail.data.mixing import Mixed
-from dovetail.data.pipeline import Pipeline
+from dovetail.data.pipeline.feeding import Feeding
+from dovetail.data.pipeline.pipeline import Pipeline
 from dovetail.data.records import Records
 from dovetail.definition.definition import Definition
 from dovetail.definition.modes import ModeKeys
