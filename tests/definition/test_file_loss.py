@@ -398,7 +398,12 @@ def test_losses_of_outputs_that_are_sums_add_up(load):
             "def loss(output, labels): return F.cross_entropy(output, labels), 3",
             r"returned a tuple. Return the loss alone; .* loss_weight\(labels\)",
         ),
-        ("loss = 'mse'", "loss must be a function; it is a str"),
+        ("loss = 'mse'", r"function; it is the text 'mse'.*keras.losses.MeanSquaredError\(\)"),
+        (
+            "loss = ['mse', keras.losses.Huber()]",
+            r"it is a list \('mse', Huber\). For several outputs give a dict by output: loss = {",
+        ),
+        ("loss = {'output': 'mse'}", r"loss\['output'\] must be a function; it is the text"),
         ("loss = {}", "loss is an empty dict"),
         ("loss = {'a': {}}", r"loss\['a'\] is a dict"),
         ("loss = {'output': 3}", r"loss\['output'\] must be a function"),

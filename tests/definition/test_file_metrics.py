@@ -294,8 +294,15 @@ def test_the_step_compiles_with_metrics_of_both_forms(load):
             "def eval_metrics_fn(predictions, labels):\n    return {'a': 'accuracy'}",
             "'a' is a str; it must be a tensor",
         ),
-        ("def eval_metrics_fn():\n    return {'a': 'accuracy'}", "'a' is a str. An eval_metrics"),
-        ("def eval_metrics_fn():\n    return {'a': torch.ones(2)}", "'a' is a Tensor. An eval"),
+        (
+            "def eval_metrics_fn():\n    return {'a': 'accuracy'}",
+            r"'a' is the text 'accuracy'. An eval.*keras.metrics.SparseCategoricalAccuracy\(\)",
+        ),
+        ("def eval_metrics_fn():\n    return {'a': torch.ones(2)}", "'a' is of type Tensor. An ev"),
+        (
+            "eval_metrics_fn = [keras.metrics.AUC()]",
+            r"it is of type list. Write def eval_metrics_fn\(\): return {'NAME': keras.metrics",
+        ),
         ("def eval_metrics_fn():\n    return {'a': lambda labels, p: 3}", "'a' is a int; it must"),
         (
             "def eval_metrics_fn():\n    return {'a': keras.metrics.AUC}",

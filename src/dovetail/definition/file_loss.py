@@ -46,6 +46,8 @@ def matched(loss: Any, what: str = "loss") -> dict[str, Matched]:
     if isinstance(loss, type):
         cure = f"Give an object: {what} = {loss.__name__}()."
         raise DefinitionError(f"{what} is the class {loss.__name__}. {cure}")
+    if not callable(loss):
+        raise DefinitionError(f"{what} must be a function; {_not_callable(loss)}")
     called = loss.forward if isinstance(loss, nn.Module) else loss
     offered = _OFFERED
     if callable(loss) and (is_keras_loss(loss) or labels_first(loss, otherwise=False)):
@@ -54,6 +56,20 @@ def matched(loss: Any, what: str = "loss") -> dict[str, Matched]:
     if called is not loss or is_keras_loss(loss):
         match.defaults = {}  # an object has its settings already
     return {what: match}
+
+
+def _not_callable(loss: Any) -> str:
+    if isinstance(loss, (list, tuple)):
+        kinds = ", ".join(repr(one) if isinstance(one, str) else type(one).__name__ for one in loss)
+        return (
+            f"it is a {type(loss).__name__} ({kinds}). For several outputs give a dict by output: "
+            "loss = {'NAME': keras.losses.MeanSquaredError(), ...}."
+        )
+    shown = f"the text {loss!r}" if isinstance(loss, str) else f"{loss!r}"
+    return (
+        f"it is {shown}. Write def loss(output, labels), or give an object of a loss: "
+        "keras.losses.MeanSquaredError() or torch.nn.MSELoss(), say."
+    )
 
 
 def matched_weight(weight: Any) -> Matched | None:

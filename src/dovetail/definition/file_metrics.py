@@ -23,6 +23,7 @@ from dovetail.definition.signature import Matched, where
 from dovetail.errors import DefinitionError
 
 Values = dict[str, MetricOp | Tensor]
+_SAY = "keras.metrics.SparseCategoricalAccuracy()"
 OFFERED = ("predictions", "labels", "params", "mode")
 _TAKEN = ("loss", "global_step")
 
@@ -33,6 +34,13 @@ def matched(function: Any) -> Matched:
     Raises:
       DefinitionError: it can't be called so, or takes one of the two alone.
     """
+    if not callable(function):
+        kind = type(function).__name__
+        what = f"an object of type {kind}" if is_metric_object(function) else f"of type {kind}"
+        raise DefinitionError(
+            f"eval_metrics_fn must be a function; it is {what}. Write def eval_metrics_fn(): "
+            f"return {{'NAME': {_SAY}, ...}}."
+        )
     match = Matched(function, OFFERED, positional=2, what="eval_metrics_fn")
     if _of_batches(match):
         return Matched(
@@ -142,9 +150,12 @@ class FileMetrics:
             return Copies(value), False
         if callable(value):
             return value, labels_first(value, otherwise=True)
+        shown = (
+            f"the text {value!r}" if isinstance(value, str) else f"of type {type(value).__name__}"
+        )
         raise DefinitionError(
-            f"{what} is a {type(value).__name__}. An eval_metrics_fn without arguments returns "
-            "functions of (labels, predictions), or metric objects; to compute with the tensors "
+            f"{what} is {shown}. An eval_metrics_fn without arguments returns functions of "
+            f"(labels, predictions), or metric objects such as {_SAY}; to compute with the tensors "
             "of a batch, let it take (predictions, labels)."
         )
 
