@@ -121,7 +121,8 @@ class MetricSet:
         except torch.OutOfMemoryError:
             raise
         except (DovetailError, TypeError, ValueError, RuntimeError) as error:
-            shapes = {key: list(t.shape) for key, t in tensors[name].items()}
+            shown = getattr(state, "shown", str)
+            shapes = {shown(key): list(t.shape) for key, t in tensors[name].items()}
             held = (
                 "" if isinstance(error, DovetailError) else f" (given tensors of shapes {shapes})"
             )

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from dovetail.definition.argument_order import first_two
 from dovetail.definition.keras.metrics import KerasState, is_keras_metric
 from dovetail.definition.metric_inputs import binary, class_ids, pair, refuse_strays, spread
 from dovetail.errors import DefinitionError
@@ -235,6 +236,11 @@ class Measured(torch.nn.Module):
                 f"have no {', '.join(missing)}; give a torchmetrics class, or one like it."
             )
         self.metric: Any = metric
+
+    def shown(self, name: str) -> str:
+        """Return what the metric itself calls the tensor arg0 or arg1."""
+        first, second = first_two(getattr(self.metric, "metric", self.metric))
+        return {"arg0": first, "arg1": second}.get(name) or name
 
     def update(self, **tensors: Tensor) -> None:
         """Update with the tensors arg0, arg1, ..."""

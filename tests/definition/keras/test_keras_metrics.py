@@ -360,3 +360,9 @@ def test_measure_takes_a_class_and_no_object(metric):
 def test_an_object_among_metrics_is_refused_with_what_to_write():
     with pytest.raises(DefinitionError, match=r"give its class: metrics.measure\(Class"):
         metrics.from_value(keras.metrics.AUC(), "auc")
+
+
+def test_tensors_of_wrong_shapes_are_named_as_the_metric_names_them():
+    op = Copies(keras.metrics.MeanSquaredError()).op(torch.ones(4), torch.ones(3, 2))
+    with pytest.raises(DefinitionError, match=r"'m'.*{'y_true': \[4\], 'y_pred': \[3, 2\]}"):
+        MetricSet({"m": op}).update({"m": op.tensors})
