@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -349,8 +350,9 @@ def test_the_stand_in_for_the_model_says_what_to_use(make, records, line, said):
         "def callbacks():\n"
         "    return [Watch()]\n"
     )
-    with pytest.raises(DefinitionError, match=said):
+    with pytest.raises(DefinitionError, match=said) as raised:
         make(text)[0].train(records, max_steps=1)
+    assert re.match(r"Watch\.on_train_begin \(.*run\.py:\d+\): self\.model", str(raised.value))
 
 
 def test_the_stand_in_stops_once_and_has_nothing_else():

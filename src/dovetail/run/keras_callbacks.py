@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dovetail.definition.signature import where
 from dovetail.errors import DefinitionError
 from dovetail.run.better import lower_is_better
 from dovetail.run.hooks import Hook, Run
-from dovetail.run.keras_stand_in import Logs, Model
+from dovetail.run.keras_stand_in import Logs, Model, NotHereError
 
 
 def is_callback(one: Any) -> bool:
@@ -166,6 +167,8 @@ class KerasCallbacks(Hook):
             given = [dict(arg) if type(arg) is dict else arg for arg in args]
             try:
                 getattr(callback, method)(*given, **{k: dict(v) for k, v in kwargs.items()})
+            except NotHereError as error:
+                raise NotHereError(f"{where(getattr(callback, method))}: {error}") from error
             except Exception as error:
                 error.add_note(f"This was in {self._calling}, of {self._place}.")
                 raise
