@@ -171,6 +171,37 @@ def as_description(value: object) -> Optimizer:
     )
 
 
+def note_cure(error: BaseException) -> None:
+    """Note on an error that came out of a definition what to write, if it is of an optimizer's use.
+
+    Args:
+      error: such as that a Keras or torch optimizer has no `minimize`.
+
+    >>> error = AttributeError("no 'minimize'", name="minimize", obj=torch.optim.Adam)
+    >>> note_cure(error)
+    >>> error.__notes__[0][:59]
+    'Here an optimizer is a description: dovetail.optimizers.Ada'
+    """
+    if not isinstance(error, AttributeError) or error.name not in _OF_DESCRIPTIONS:
+        return
+    kind = error.obj if isinstance(error.obj, type) else type(error.obj)
+    if is_keras(kind):
+        error.add_note(
+            "A Keras optimizer is translated first, once, outside of the model_fn: optimizer = "
+            f"dovetail.optimizers.as_description(keras.optimizers.{kind.__name__}(...)). Then call "
+            f"optimizer.{error.name}(...)."
+        )
+    elif issubclass(kind, torch.optim.Optimizer):
+        alike = _KINDS.get(kind.__name__.lower(), SGD).__name__
+        error.add_note(
+            f"Here an optimizer is a description: dovetail.optimizers.{alike}(...).{error.name}"
+            "(...), which Dovetail steps."
+        )
+
+
+_OF_DESCRIPTIONS = ("minimize", "compute_gradients", "apply_gradients")
+
+
 def is_keras(value: object) -> bool:
     """Return whether a value is a Keras optimizer, or a class of them; Keras is not imported.
 

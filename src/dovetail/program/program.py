@@ -14,6 +14,7 @@ from torch import Tensor
 from dovetail.definition.definition import Definition
 from dovetail.definition.hparams import HParams
 from dovetail.definition.modes import ModeKeys
+from dovetail.definition.optimizers import note_cure
 from dovetail.errors import DataError, DefinitionError, ParamsError, nearest
 from dovetail.layers.keras.settings import OwnSettings
 from dovetail.program import foreign
@@ -245,7 +246,8 @@ class Program:
                     foreign.check_loss(network, name, loss, noted)
                 recompute_modules(network, self.recompute)
                 network.hold(held)
-        except BaseException:
+        except BaseException as error:
+            note_cure(error)
             network.seal()  # so that a module from outside is as it was
             self.network = self._network(network.config)  # no layer of a failed call remains
             raise

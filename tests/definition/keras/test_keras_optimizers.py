@@ -15,7 +15,7 @@ from dovetail import layers, optimizers
 from dovetail.definition.keras.kinds import KINDS, KerasFtrl, KerasLion, KerasRMSprop, KerasSGD
 from dovetail.definition.keras.kinds_adam import KerasAdam, KerasMuon
 from dovetail.definition.keras.optimizers import Undecayed
-from dovetail.definition.optimizers import SGD, Adadelta, as_description, schedules
+from dovetail.definition.optimizers import SGD, Adadelta, as_description, note_cure, schedules
 from dovetail.errors import DefinitionError
 
 # Keras' own Nadam calls numpy in a way that numpy warns of.
@@ -304,3 +304,31 @@ def test_a_keras_model_and_its_optimizer_train_as_with_train_on_batch(tmp_path):
     for variable, value in zip(own.trainable_variables, state, strict=True):
         theirs = variable.value.detach().numpy()
         np.testing.assert_allclose(value.detach().numpy(), theirs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("made", "says"),
+    [
+        (
+            "keras.optimizers.Adam(0.1)",
+            "optimizer = dovetail.optimizers.as_description(keras.optimizers.Adam(...)). Then",
+        ),
+        ("torch.optim.AdamW([torch.ones(1)])", "dovetail.optimizers.AdamW(...).minimize(...)"),
+    ],
+)
+def test_a_model_fn_that_uses_an_optimizer_as_a_description_is_told_how(made, says):
+    optimizer = eval(made)
+
+    def model_fn(features, labels, mode):
+        loss = dovetail.layers.fully_connected(features, 1).mean()
+        return dovetail.EstimatorSpec(mode, loss=loss, train_op=optimizer.minimize(loss))
+
+    with pytest.raises(AttributeError, match="no attribute 'minimize'") as raised:
+        dovetail.build(model_fn, example=(torch.ones(2, 3), None), device="cpu")
+    assert says in "".join(raised.value.__notes__)
+
+
+def test_other_errors_of_a_definition_have_no_note():
+    error = AttributeError("no 'width'", name="width", obj=keras.optimizers.Adam())
+    note_cure(error)
+    assert not hasattr(error, "__notes__")
