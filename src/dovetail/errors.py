@@ -62,3 +62,14 @@ def nearest(name: str, known: object) -> str:
     assert isinstance(known, Iterable)
     matches = difflib.get_close_matches(name, [str(k) for k in known], n=1, cutoff=0.6)
     return f" Did you mean '{matches[0]}'?" if matches else ""
+
+
+def a_kind(value: object) -> str:
+    """Return a value's type as a sentence names it; None is itself.
+
+    >>> a_kind([1]), a_kind(3), a_kind(None)
+    ('a list', 'an int', 'None')
+    """
+    name = type(value).__name__
+    vowel = name.startswith((*"AEIOaeio", "nd"))  # an ndarray; a UserDict
+    return "None" if value is None else f"{'an' if vowel else 'a'} {name}"

@@ -37,8 +37,8 @@ def two(filename, other):
 @pytest.mark.parametrize(
     ("returned", "expected"),
     [
-        (None, "returned a NoneType.*Is a `return` missing"),
-        (3, "returned a int"),
+        (None, "returned None.*Is a `return` missing"),
+        (3, "returned an int"),
         (Reader, r"returned the class Reader.*Reader\(...\) makes"),
         (no_rows(), "returned a generator.*write prepare_data_for_a_single_file"),
         (two, r"returned two \(.*\), which does not take one file's name"),

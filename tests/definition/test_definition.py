@@ -73,7 +73,7 @@ def test_a_path_is_a_definition(tmp_path, path):
 
 @pytest.mark.parametrize("source", [3, None, Definition, ["model.py"], torch.ones(1)])
 def test_anything_else_is_refused(source):
-    with pytest.raises(DefinitionError, match=r"a model_fn, a Modeler, or a Definition; this is a"):
+    with pytest.raises(DefinitionError, match=r"a model_fn, a Modeler, or a Definition; this is "):
         load(source)
 
 

@@ -278,7 +278,7 @@ def test_the_step_compiles_with_metrics_of_both_forms(load):
     [
         (
             "def eval_metrics_fn(predictions, labels):\n    return {'auc': keras.metrics.AUC()}",
-            r"eval_metrics_fn \(.*digits.py:\d+\): 'auc' is a AUC, an object that would be new at "
+            r"eval_metrics_fn \(.*digits.py:\d+\): 'auc' is an AUC, an object that would be new at "
             r"each batch. Let eval_metrics_fn take no arguments and return \{'auc': AUC",
         ),
         (
@@ -303,7 +303,7 @@ def test_the_step_compiles_with_metrics_of_both_forms(load):
             "eval_metrics_fn = [keras.metrics.AUC()]",
             r"it is of type list. Write def eval_metrics_fn\(\): return {'NAME': keras.metrics",
         ),
-        ("def eval_metrics_fn():\n    return {'a': lambda labels, p: 3}", "'a' is a int; it must"),
+        ("def eval_metrics_fn():\n    return {'a': lambda labels, p: 3}", "'a' is an int; it must"),
         (
             "def eval_metrics_fn():\n    return {'a': keras.metrics.AUC}",
             r"'a' is the class AUC. Give an object of it: AUC\(\)",

@@ -331,7 +331,19 @@ def test_two_definitions_in_one_file_are_refused(write):
         ("def loss(output, labels)", "def loss(a, b, c)", "wants an argument 'c'"),
         ("def optimizer(lr=0.1)", "def optimizer(lr)", "wants an argument 'lr'"),
         ("def loss(output, labels)", "loss = 3\ndef _l(output, labels)", "loss must be a function"),
-        ("model = Net()", "model = 3", "model is a int. Define `model`: a torch or Keras model"),
+        ("model = Net()", "model = 3", "model is an int. Define `model`: a torch or Keras model"),
+        (
+            "def optimizer(lr=0.1)",
+            "optimizer = dovetail.optimizers.Adam(0.1)\ndef _o(lr=0.1)",
+            "optimizer is an Adam. Write a function that returns it: def optimizer(): return "
+            "dovetail.optimizers.Adam(...)",
+        ),
+        (
+            "def optimizer(lr=0.1)",
+            "optimizer = __import__('keras').optimizers.Adam(0.1)\ndef _o(lr=0.1)",
+            "optimizer is an Adam. Write a function that returns it: def optimizer(): return "
+            "keras.optimizers.Adam(...)",
+        ),
         (
             "def eval_metrics_fn(predictions, labels)",
             "def eval_metrics_fn(predictions, labels, extra)",
@@ -365,7 +377,7 @@ def test_all_mistakes_are_reported_at_once(write):
     for part in (
         "optimizer is missing",
         "'labels'",
-        "model is a int",
+        "model is an int",
         "params must be",
         "data_schema:",
     ):
@@ -405,7 +417,7 @@ def test_a_torch_optimizer_is_refused_with_file_and_line(write):
 
 def test_a_model_function_that_gives_no_module_is_refused(write):
     path = write(changed("model = Net()", "def model():\n    return 3"))
-    with pytest.raises(DefinitionError, match=r"model: model \(.*digits.py:\d+\) returned a int"):
+    with pytest.raises(DefinitionError, match=r"model: model \(.*digits.py:\d+\) returned an int"):
         dovetail.build(path, device="cpu")
 
 
@@ -523,7 +535,7 @@ def test_a_named_tuple_gives_its_names_to_predictions(write):
         (
             "def optimizer(lr=0.1):\n    return dovetail.optimizers.SGD(lr)",
             "optimizer = dovetail.optimizers.SGD(0.1)",
-            "optimizer is a SGD. Define `optimizer()`: it returns dovetail.optimizers.SGD(0.1)",
+            "optimizer is a SGD. Write a function that returns it: def optimizer(): return",
         ),
         ("model = Net()", "model = 'resnet'", "model is a str. Define `model`: a torch or Keras"),
     ],
@@ -544,7 +556,7 @@ def test_a_part_that_is_no_function_is_refused_with_what_to_write(write, old, ne
         (
             "return self.linear(image)",
             "return {'y': self.linear(image), 'n': 3}",
-            "model returned a dict whose 'n' is a int; it must return a tensor",
+            "model returned a dict whose 'n' is an int; it must return a tensor",
         ),
         ("return self.linear(image)", "return {}", "model returned an empty dict"),
     ],

@@ -105,7 +105,7 @@ def test_texts_with_commas_are_lists():
         ({"gpu_count": True}, r"gpu_count=True"),
         ({"num_examples": 0}, r"num_examples=0"),
         ({"optimizer": "momentun"}, r"no optimizer 'momentun'.*Did you mean 'momentum'"),
-        ({"optimizer": 3}, r"it is 3, a int"),
+        ({"optimizer": 3}, r"it is 3, an int"),
         ({"learning_rate": None}, r"needs a learning_rate"),
         ({"learning_rate": "fast"}, r"learning_rate='fast'"),
         ({"learning_rate": -1.0}, r"learning_rate=-1.0"),

@@ -132,9 +132,11 @@ def test_position_only_arguments_beyond_the_first_are_refused():
     assert "takes 'mode' by position only" in refusal(function, positional=1)
 
 
-@pytest.mark.parametrize("value", [3, None, "text"])
-def test_what_is_no_function_is_refused(value):
-    assert f"loss must be a function; it is a {type(value).__name__}" in refusal(value, what="loss")
+@pytest.mark.parametrize(
+    ("value", "said"), [(3, "an int: 3."), (None, "None."), ("text", "a str: 'text'.")]
+)
+def test_what_is_no_function_is_refused(value, said):
+    assert f"loss must be a function; it is {said}" in refusal(value, what="loss")
 
 
 def test_a_function_without_a_signature_gets_what_goes_by_position():

@@ -175,7 +175,7 @@ def test_export_outputs_are_named():
     ("signature", "expected"),
     [
         ([X], "export_outputs['serving'] must be a tensor or a dict of tensors; it is a list"),
-        ({"a": 1}, "export_outputs['serving']['a'] must be a tensor; it is a int"),
+        ({"a": 1}, "export_outputs['serving']['a'] must be a tensor; it is an int"),
         ({}, "export_outputs['serving'] is an empty dict"),
         (None, "export_outputs['serving'] is None"),
     ],

@@ -18,7 +18,7 @@ IMAGES = torch.zeros(2, 8, 8, 3)
         (lambda x: layers.conv2d(x, 2, 3), torch.zeros(2, 8), r"shape \[2, 8\].*reshape"),
         (lambda x: layers.conv2d(x, 2, 3), IMAGES.byte(), "torch.uint8.*inputs.float"),
         (lambda x: layers.conv2d(x, 2, 3), {"image": IMAGES}, "a dict. Pass one.*'image'"),
-        (lambda x: layers.conv2d(x, 2, 3), IMAGES.numpy(), "it got a ndarray"),
+        (lambda x: layers.conv2d(x, 2, 3), IMAGES.numpy(), "it got an ndarray"),
         (lambda x: layers.conv1d(x, 2, 3), torch.zeros(2, 8), r"\[batch, length, channels\]"),
         (lambda x: layers.max_pool2d(x, 2), IMAGES.byte(), "max_pool2d computes with floating"),
         (lambda x: layers.dense(x, 2), torch.zeros(8), r"fully_connected takes.*shape \[8\]"),

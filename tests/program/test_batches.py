@@ -58,7 +58,7 @@ def test_awkward_arrays_are_copied():
     "value", [["a", "b"], np.array([b"x"]), [[1, 2], [3]], object(), np.array(["2020"], "M8[D]")]
 )
 def test_what_is_no_tensor_is_refused_by_name(value):
-    with pytest.raises(DataError, match=r"features\['x'\]\['y'\] is a .* can't be made a tensor"):
+    with pytest.raises(DataError, match=r"features\['x'\]\['y'\] is an? .* can't be made a tensor"):
         converted({"x": {"y": value}})
 
 

@@ -91,7 +91,7 @@ def test_a_signature_that_can_not_work_is_refused_at_construction(tmp_path: Path
 
     with pytest.raises(ValueError, match=r"model_fn.*'feature'.*mean 'features'"):
         Estimator(model_fn, tmp_path / "run")
-    with pytest.raises(DefinitionError, match="this is a int"):
+    with pytest.raises(DefinitionError, match="this is an int"):
         Estimator(3, tmp_path / "run")  # type: ignore[arg-type]
     assert not (tmp_path / "run").exists()
 

@@ -215,7 +215,7 @@ def _modeler(file: Path) -> Any:
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ("modeler = 3", r"classes.py:\d+: modeler is a int; it must be a dovetail.Modeler"),
+        ("modeler = 3", r"classes.py:\d+: modeler is an int; it must be a dovetail.Modeler"),
         ("def model_fn(features): ...", r"has model_fn and also modeler: that is two definitions"),
         ("params = {'learning_rate': 1.0}", r"params has 'learning_rate', and so has the modeler"),
         ("def input_fn(): ...", r"input_fn"),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dovetail.definition.signature import Matched, where
-from dovetail.errors import DefinitionError
+from dovetail.errors import DefinitionError, a_kind
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class CustomReader:
                 cure = " Is a `return` missing?"
             elif inspect.isgenerator(reader):
                 cure = " To give rows by `yield`, write prepare_data_for_a_single_file(filename)."
-            raise DefinitionError(f"{what} returned a {type(reader).__name__}. {expected}{cure}")
+            raise DefinitionError(f"{what} returned {a_kind(reader)}. {expected}{cure}")
         try:
             inspect.signature(reader).bind("name")
         except TypeError as error:

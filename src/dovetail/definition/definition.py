@@ -13,7 +13,7 @@ from dovetail.definition.custom_reader import CustomReader
 from dovetail.definition.hparams import HParams
 from dovetail.definition.signature import Matched, where
 from dovetail.definition.spec import EstimatorSpec
-from dovetail.errors import DefinitionError, ParamsError, nearest
+from dovetail.errors import DefinitionError, ParamsError, a_kind, nearest
 
 if TYPE_CHECKING:
     from dovetail.definition.modeler import Modeler
@@ -194,7 +194,7 @@ def load(
     else:
         raise DefinitionError(
             "A definition is the path of a Python file, a module, a model_fn, a Modeler, or a "
-            f"Definition; this is a {type(source).__name__}: {source!r}."
+            f"Definition; this is {a_kind(source)}{'' if source is None else f': {source!r}'}."
         )
     return definition.with_params(params)
 

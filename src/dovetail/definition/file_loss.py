@@ -14,7 +14,7 @@ from dovetail.definition.keras.device import keras_on
 from dovetail.definition.loss_counts import is_keras_loss, mask_of
 from dovetail.definition.one_loss import OneLoss
 from dovetail.definition.signature import Matched
-from dovetail.errors import DefinitionError
+from dovetail.errors import DefinitionError, a_kind
 
 _OFFERED = ("output", "labels", "params", "mode")
 _LABELS_FIRST = ("labels", "output", "params", "mode")
@@ -62,7 +62,7 @@ def _not_callable(loss: Any) -> str:
     if isinstance(loss, (list, tuple)):
         kinds = ", ".join(repr(one) if isinstance(one, str) else type(one).__name__ for one in loss)
         return (
-            f"it is a {type(loss).__name__} ({kinds}). For several outputs give a dict by output: "
+            f"it is {a_kind(loss)} ({kinds}). For several outputs give a dict by output: "
             "loss = {'NAME': keras.losses.MeanSquaredError(), ...}."
         )
     shown = f"the text {loss!r}" if isinstance(loss, str) else f"{loss!r}"

@@ -20,7 +20,7 @@ from dovetail.definition.keras.metrics import Copies, is_metric_object, takes_la
 from dovetail.definition.metric_op import MetricOp
 from dovetail.definition.one_loss import labels_of, output_of
 from dovetail.definition.signature import Matched, where
-from dovetail.errors import DefinitionError
+from dovetail.errors import DefinitionError, a_kind
 
 Values = dict[str, MetricOp | Tensor]
 _SAY = "keras.metrics.SparseCategoricalAccuracy()"
@@ -143,7 +143,7 @@ class FileMetrics:
         if is_metric_object(value):
             if not takes_labels(value):
                 raise DefinitionError(
-                    f"{what} is a {type(value).__name__}, which takes values, not labels and "
+                    f"{what} is {a_kind(value)}, which takes values, not labels and "
                     "predictions. Give a function of labels and predictions that returns these "
                     "values, one per example: their mean is taken over all examples."
                 )
@@ -162,7 +162,7 @@ class FileMetrics:
     def _check_value(self, name: str, value: Any) -> None:
         if isinstance(value, (MetricOp, Tensor)):
             return
-        what = f"{self._what()}: {name!r} is a {type(value).__name__}"
+        what = f"{self._what()}: {name!r} is {a_kind(value)}"
         cls = type(value).__name__
         if is_metric_object(value):
             raise DefinitionError(
@@ -184,7 +184,7 @@ class FileMetrics:
         """Yield (name, output, value) of all metrics; those of an output are "output/name"."""
         if not isinstance(made, Mapping):
             raise DefinitionError(
-                f"{self._what()} returned a {type(made).__name__}; it must return a dict of name "
+                f"{self._what()} returned {a_kind(made)}; it must return a dict of name "
                 "-> metric, or such a dict for each output."
             )
         seen: set[str] = set()

@@ -8,7 +8,7 @@ from enum import Enum
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
 
-from dovetail.errors import ParamsError
+from dovetail.errors import ParamsError, a_kind
 
 _FUNCTIONS = (FunctionType, BuiltinFunctionType, MethodType, type)
 _SCALARS = (bool, int, float, str)
@@ -91,7 +91,7 @@ def read(existing: Any, text: str, key: str) -> Any:
         kind = "a whole number" if isinstance(existing, int) else "a number"
         kind = "true or false" if isinstance(existing, bool) else kind
         raise ParamsError(
-            f"'{key}': expected {_article(existing)} such as {existing!r}, but {text!r} arrived. "
+            f"'{key}': expected {a_kind(existing)} such as {existing!r}, but {text!r} arrived. "
             f"Write {kind}."
         ) from None
     if callable(existing) or isinstance(existing, os.PathLike):
@@ -197,12 +197,12 @@ def _mismatch(existing: Any, value: Any, key: str) -> ParamsError:
     if isinstance(existing, Mapping):
         expected, cure = "a section", f"Set its keys one by one: {', '.join(map(str, existing))}."
     elif isinstance(existing, (list, tuple)):
-        expected, cure = f"a {type(existing).__name__}", "Write it as [a, b]."
+        expected, cure = a_kind(existing), "Write it as [a, b]."
     elif callable(existing):
         expected = f"a function such as {function_name(existing)}"
         cure = "Functions are set in the definition's own Python, never from text."
     else:
-        expected, cure = f"{_article(existing)} such as {existing!r}", "Give a value of that type."
+        expected, cure = f"{a_kind(existing)} such as {existing!r}", "Give a value of that type."
         if isinstance(existing, str):
             cure = "Put the value in quotes."
         elif isinstance(existing, bool):
@@ -212,8 +212,3 @@ def _mismatch(existing: Any, value: Any, key: str) -> ParamsError:
     return ParamsError(
         f"'{key}': expected {expected}, but {value!r} ({type(value).__name__}) arrived. {cure}"
     )
-
-
-def _article(value: Any) -> str:
-    name = type(value).__name__
-    return f"an {name}" if name[0] in "aeiou" else f"a {name}"

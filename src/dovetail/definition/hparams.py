@@ -8,7 +8,7 @@ from typing import Any
 
 from dovetail.definition import hparam_files
 from dovetail.definition.hparam_values import fit, own, plain, read
-from dovetail.errors import ParamsError, nearest
+from dovetail.errors import ParamsError, a_kind, nearest
 
 
 class UnknownParamError(ParamsError, AttributeError, KeyError):
@@ -334,7 +334,7 @@ def _from_mapping(value: Any, source: str) -> HParams:
         return HParams()
     if not isinstance(value, dict):
         raise ParamsError(
-            f"{source}: expected names with values, but a {type(value).__name__} arrived. "
+            f"{source}: expected names with values, but {a_kind(value)} arrived. "
             "Write it as `name: value`."
         )
     params = HParams()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from dovetail.errors import DefinitionError
+from dovetail.errors import DefinitionError, a_kind
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +99,7 @@ def from_value(value: object, name: str) -> MetricOp:
     elif isinstance(value, tuple):
         cure = "a (value, update_op) pair is not needed here: give the metric or the tensor itself"
     raise DefinitionError(
-        f"eval_metric_ops[{name!r}] is a {type(value).__name__}, not a metric or a tensor; {cure}."
+        f"eval_metric_ops[{name!r}] is {a_kind(value)}, not a metric or a tensor; {cure}."
     )
 
 
@@ -114,8 +114,7 @@ def tensors_of(metric: str, **given: object) -> dict[str, Tensor]:
         if not isinstance(value, torch.Tensor):
             cure = " (in PREDICT there are none: return the spec before)" if value is None else ""
             raise DefinitionError(
-                f"metrics.{metric}: {argument} must be a tensor, and is "
-                f"{'None' if value is None else 'a ' + type(value).__name__}{cure}."
+                f"metrics.{metric}: {argument} must be a tensor, and is {a_kind(value)}{cure}."
             )
         tensors[argument] = value
     return tensors

@@ -20,7 +20,7 @@ from typing import Any
 from torch import nn
 
 from dovetail.data.schema import Schema
-from dovetail.definition import file_loss, file_metrics, modeler_lowering
+from dovetail.definition import file_loss, file_metrics, modeler_lowering, optimizers
 from dovetail.definition.custom_reader import CustomReader
 from dovetail.definition.definition import Definition, ModelFn, called_by_name, matched_model_fn
 from dovetail.definition.hparams import HParams
@@ -28,7 +28,7 @@ from dovetail.definition.model_lowering import PARTS, lower, settings
 from dovetail.definition.modeler import Modeler
 from dovetail.definition.signature import Matched
 from dovetail.definition.source import Outline, execute, outline
-from dovetail.errors import DefinitionError
+from dovetail.errors import DefinitionError, a_kind
 from dovetail.layers.keras.settings import OwnSettings
 
 _REQUIRED = ("model", "loss", "optimizer")
@@ -85,7 +85,7 @@ def _read(
     if is_modeler and not isinstance(modeler, Modeler):
         problem(
             "modeler",
-            f"modeler is a {type(modeler).__name__}; it must be a dovetail.Modeler, such as a "
+            f"modeler is {a_kind(modeler)}; it must be a dovetail.Modeler, such as a "
             "task's build(config, net) returns.",
         )
         modeler = None
@@ -105,7 +105,7 @@ def _read(
         if name == "data_schema" and isinstance(has[name], (list, Schema)):
             has[name] = partial(_as_it_stands, has[name])
         if name in _HINTS and not callable(has[name]) and name != "loss":
-            problem(name, f"{name} is a {type(has[name]).__name__}. {_HINTS[name]}")
+            problem(name, f"{name} is {a_kind(has[name])}. {_hint(name, has[name])}")
             continue
         try:
             if name == "loss":
@@ -231,6 +231,16 @@ def _as_it_stands(value: Any) -> Any:
     return value
 
 
+def _hint(name: str, given: Any) -> str:
+    if name == "optimizer" and (
+        optimizers.is_keras(given) or isinstance(given, optimizers.Optimizer)
+    ):
+        home = "keras" if optimizers.is_keras(given) else "dovetail"
+        made = f"{home}.optimizers.{type(given).__name__}(...)"
+        return f"Write a function that returns it: def optimizer(): return {made}."
+    return _HINTS[name]
+
+
 _HINTS = {
     "model": "Define `model`: a torch or Keras model, or a class or function that makes one.",
     "loss": "Define `loss(output, labels)`: it returns a scalar tensor.",
@@ -247,7 +257,7 @@ def _params(
     """Put together `params`, a modeler's config, and defaults of functions' own parameters."""
     given = has.get("params")
     if given is not None and not isinstance(given, Mapping):
-        problem("params", f"params must be HParams or a dict; it is a {type(given).__name__}.")
+        problem("params", f"params must be HParams or a dict; it is {a_kind(given)}.")
         given = None
     params = given.copy() if isinstance(given, HParams) else HParams(**dict(given or {}))
     for name, value in of_modeler.items():

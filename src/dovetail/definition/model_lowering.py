@@ -19,7 +19,7 @@ from dovetail.definition.hparams import HParams
 from dovetail.definition.modes import ModeKeys
 from dovetail.definition.signature import Matched, where
 from dovetail.definition.spec import EstimatorSpec
-from dovetail.errors import DefinitionError
+from dovetail.errors import DefinitionError, a_kind
 from dovetail.layers.keras.copying import copied
 from dovetail.layers.keras.objects import is_keras_layer
 from dovetail.layers.layer import layer
@@ -147,7 +147,7 @@ def _make_model(module: ModuleType, params: HParams) -> nn.Module:
     )
     if not isinstance(made, nn.Module):
         is_class = isinstance(made, type)
-        what = f"the class {made.__name__}" if is_class else f"a {type(made).__name__}"
+        what = f"the class {made.__name__}" if is_class else a_kind(made)
         cure = f" Call it: {made.__name__}(...)." if is_class else ""
         raise DefinitionError(
             f"model: {where(model)} returned {what}; it must return a torch or Keras model.{cure}"
@@ -171,12 +171,11 @@ def _as_predictions(output: Any) -> dict[str, Tensor]:
         names = getattr(output, "_fields", None) or [f"output_{i}" for i in range(len(output))]
         predictions = dict(zip(names, output, strict=True))
     else:
-        raise DefinitionError(f"model returned a {type(output).__name__}; {_OUTPUTS}")
+        raise DefinitionError(f"model returned {a_kind(output)}; {_OUTPUTS}")
     for name, value in predictions.items():
         if not isinstance(value, Tensor):
             raise DefinitionError(
-                f"model returned a {type(output).__name__} whose {name!r} is a "
-                f"{type(value).__name__}; {_OUTPUTS}"
+                f"model returned {a_kind(output)} whose {name!r} is {a_kind(value)}; {_OUTPUTS}"
             )
     if not predictions:
         raise DefinitionError(f"model returned an empty {type(output).__name__}; {_OUTPUTS}")

@@ -19,7 +19,7 @@ from dovetail.definition.optimizers import Optimizer, as_description, get
 from dovetail.definition.schedule_epochs import EpochLength, PiecewiseEpochs
 from dovetail.definition.schedules import Schedule
 from dovetail.definition.signature import Matched
-from dovetail.errors import DefinitionError
+from dovetail.errors import DefinitionError, a_kind
 from dovetail.layers.regularizers import l2_loss
 from dovetail.layers.store import Store, current_frame, entered, in_call
 
@@ -104,12 +104,12 @@ class Modeler:
         if not isinstance(config, (ModelerConfig, TaskConfig)):
             raise DefinitionError(
                 f"{type(self).__name__}: config must be a ModelerConfig or a task's config that "
-                f"wraps one; it is a {type(config).__name__}."
+                f"wraps one; it is {a_kind(config)}."
             )
         if net is not None and not callable(net):
             raise DefinitionError(
                 f"{type(self).__name__}: net must be a function of (inputs, num_classes, "
-                f"is_training, data_format); it is a {type(net).__name__}. A module of "
+                f"is_training, data_format); it is {a_kind(net)}. A module of "
                 "dovetail.nets has it as `net`."
             )
         self.config: Any = config

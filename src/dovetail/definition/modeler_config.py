@@ -12,7 +12,7 @@ from dovetail.definition.modes import ModeKeys
 from dovetail.definition.optimizer import Optimizer
 from dovetail.definition.optimizers import as_description, get, is_keras
 from dovetail.definition.schedules import Schedule
-from dovetail.errors import ParamsError, nearest
+from dovetail.errors import ParamsError, a_kind, nearest
 
 _MODES = tuple(map(str, ModeKeys))
 _TUPLES = (
@@ -127,7 +127,7 @@ class ModelerConfig:
         elif optimizer is not None:
             _refuse(
                 "optimizer must be a name, or one of dovetail.optimizers or of Keras'; it is "
-                f"{optimizer!r}, a {type(optimizer).__name__}."
+                f"{optimizer!r}, {a_kind(optimizer)}."
             )
         if rate is not None and not callable(rate) and (not _number(rate) or rate < 0):
             _refuse(f"learning_rate={rate!r}; it must be a number from 0 up, or a schedule.")
@@ -191,7 +191,7 @@ def layers_of(config: ModelerConfig | TaskConfig) -> list[ModelerConfig | TaskCo
         found.append(found[-1].modeler_config)
     if not isinstance(found[-1], ModelerConfig):
         raise ParamsError(
-            f"{type(config).__name__} wraps a {type(found[-1]).__name__}; the innermost config "
+            f"{type(config).__name__} wraps {a_kind(found[-1])}; the innermost config "
             "must be a ModelerConfig."
         )
     return found

@@ -16,7 +16,7 @@ from dovetail.definition.modeler import Modeler
 from dovetail.definition.modeler_config import in_mode, values_of, with_values
 from dovetail.definition.modes import ModeKeys
 from dovetail.definition.spec import EstimatorSpec
-from dovetail.errors import DefinitionError
+from dovetail.errors import DefinitionError, a_kind
 from dovetail.layers.store import current_frame
 
 _PLAIN = (bool, int, float, str, type(None))
@@ -88,7 +88,7 @@ def _spec(modeler: Modeler, features: Any, labels: Any, mode: Any) -> EstimatorS
     name = type(modeler).__name__
     if not isinstance(operators, Mapping):
         raise DefinitionError(
-            f"{name}.model_fn returned a {type(operators).__name__}; it must return a dict of "
+            f"{name}.model_fn returned {a_kind(operators)}; it must return a dict of "
             "operators by name."
         )
     if mode == ModeKeys.PREDICT:
@@ -108,7 +108,7 @@ def _spec(modeler: Modeler, features: Any, labels: Any, mode: Any) -> EstimatorS
             metrics[key] = value
         elif not (isinstance(value, (int, float)) or value is None or callable(value)):
             raise DefinitionError(
-                f"{name}.model_fn gave '{key}', a {type(value).__name__}; beside loss and grads it "
+                f"{name}.model_fn gave '{key}', {a_kind(value)}; beside loss and grads it "
                 "gives metrics and tensors, shown by name, and the learning rate."
             )
     train_op = None

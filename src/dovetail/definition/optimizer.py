@@ -20,7 +20,7 @@ from dovetail.definition.param_groups import (
 )
 from dovetail.definition.schedules import Schedule
 from dovetail.definition.train_op import Gradients, TrainOp, as_var_list
-from dovetail.errors import DefinitionError
+from dovetail.errors import DefinitionError, a_kind
 
 # The key of a torch group that says which of `groups` it came from; -1 is none of them.
 RULE = "rule"
@@ -153,8 +153,8 @@ class Optimizer:
         ):
             raise DefinitionError(
                 "apply_gradients: expected the result of compute_gradients, a mapping from "
-                f"parameter names to gradients, or pairs of (gradient, parameter), but a "
-                f"{type(grads).__name__} without such pairs arrived. Write "
+                f"parameter names to gradients, or pairs of (gradient, parameter), but "
+                f"{a_kind(grads)} without such pairs arrived. Write "
                 "zip(torch.autograd.grad(loss, parameters), parameters)."
             )
         return TrainOp(self, grads=tuple((gradient, parameter) for gradient, parameter in pairs))
@@ -291,7 +291,7 @@ def _check_loss(verb: str, loss: object) -> Tensor:
     if isinstance(loss, Tensor):
         return loss
     raise DefinitionError(
-        f"{verb}: loss must be a scalar tensor, but a {type(loss).__name__} arrived. "
+        f"{verb}: loss must be a scalar tensor, but {a_kind(loss)} arrived. "
         "Give the tensor that the loss function returns, without .item() or .numpy()."
     )
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dovetail.definition.optimizer import Optimizer
 from dovetail.definition.schedules import Schedule
-from dovetail.errors import DefinitionError
+from dovetail.errors import DefinitionError, a_kind
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,8 +40,8 @@ class Custom(Optimizer):
         super()._check()
         if not callable(self.factory) or isinstance(self.factory, torch.optim.Optimizer):
             raise DefinitionError(
-                f"Custom: factory must be a function from parameters to a torch optimizer, but a "
-                f"{type(self.factory).__name__} arrived. Write Custom(lambda parameters: ...)."
+                f"Custom: factory must be a function from parameters to a torch optimizer, but "
+                f"{a_kind(self.factory)} arrived. Write Custom(lambda parameters: ...)."
             )
         for group in self.groups:
             unknown_rate = self.learning_rate is None and group.learning_rate is None
@@ -78,7 +78,7 @@ class Custom(Optimizer):
         if not isinstance(torch_optimizer, torch.optim.Optimizer):
             raise DefinitionError(
                 f"The optimizer factory {_shown(self.factory)} must return a "
-                f"torch.optim.Optimizer, but a {type(torch_optimizer).__name__} arrived."
+                f"torch.optim.Optimizer, but {a_kind(torch_optimizer)} arrived."
             )
         self._name_groups(torch_optimizer, named)
         return torch_optimizer

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from dovetail.errors import DefinitionError, nearest
+from dovetail.errors import DefinitionError, a_kind, nearest
 
 
 def where(function: Any) -> str:
@@ -50,9 +50,8 @@ class Matched:
     ) -> None:
         what = what or str(getattr(function, "__name__", "function"))
         if not callable(function):
-            raise DefinitionError(
-                f"{what} must be a function; it is a {type(function).__name__}: {function!r}."
-            )
+            shown = "" if function is None else f": {function!r}"
+            raise DefinitionError(f"{what} must be a function; it is {a_kind(function)}{shown}.")
         try:
             parameters = list(inspect.signature(function).parameters.values())
         except (TypeError, ValueError):  # builtins without a signature

@@ -13,7 +13,7 @@ from torch import Tensor
 from dovetail.definition.metrics import MetricOp
 from dovetail.definition.modes import ModeKeys
 from dovetail.definition.optimizers import TrainOp, is_keras
-from dovetail.errors import DefinitionError
+from dovetail.errors import DefinitionError, a_kind
 
 _MODES = tuple(map(str, ModeKeys))
 HostCall = tuple[Callable[..., Any], list[Tensor]] | Mapping[str, MetricOp]
@@ -95,7 +95,7 @@ def _check_types(spec: EstimatorSpec) -> None:
     if spec.loss is not None:
         if not isinstance(spec.loss, Tensor):
             raise DefinitionError(
-                f"EstimatorSpec: loss must be a tensor; it is a {type(spec.loss).__name__}. Keep "
+                f"EstimatorSpec: loss must be a tensor; it is {a_kind(spec.loss)}. Keep "
                 "the loss a tensor: .item() and float() would cut it off from the gradient."
             )
         if spec.loss.numel() != 1 or spec.loss.dim() > 1:
@@ -127,8 +127,8 @@ def _check_types(spec: EstimatorSpec) -> None:
             )
         if not isinstance(spec.eval_metric_ops, (dict, Mapping)):
             raise DefinitionError(
-                "EstimatorSpec: eval_metric_ops must be a dict of name -> metric; it is a "
-                f"{type(spec.eval_metric_ops).__name__}."
+                "EstimatorSpec: eval_metric_ops must be a dict of name -> metric; it is "
+                f"{a_kind(spec.eval_metric_ops)}."
             )
         for name, op in spec.eval_metric_ops.items():
             _check_metric(name, op, "eval_metric_ops")
@@ -145,7 +145,7 @@ def _check_export_outputs(outputs: object) -> None:
     if not isinstance(outputs, Mapping):
         raise DefinitionError(
             "EstimatorSpec: export_outputs must be a dict of signature name -> dict of tensors; "
-            f"it is a {type(outputs).__name__}."
+            f"it is {a_kind(outputs)}."
         )
     for name, value in outputs.items():
         if value is None:
@@ -182,7 +182,7 @@ def _check_train_op(op: object, what: str) -> None:
         return
     if isinstance(op, torch.optim.Optimizer):
         raise DefinitionError(
-            f"EstimatorSpec: {what} is a {type(op).__name__} made inside model_fn: it would be new "
+            f"EstimatorSpec: {what} is {a_kind(op)} made inside model_fn: it would be new "
             f"at every step and forget its state. Describe it instead: "
             f"dovetail.optimizers.{_our_name(op)}(learning_rate=...).minimize(loss), or "
             "dovetail.optimizers.Custom(lambda parameters: ...).minimize(loss) for any other."
@@ -190,7 +190,7 @@ def _check_train_op(op: object, what: str) -> None:
     cure = " Write dovetail.optimizers.as_description(optimizer).minimize(loss)."
     raise DefinitionError(
         f"EstimatorSpec: {what} must be what optimizer.minimize(loss) or "
-        f"optimizer.apply_gradients(grads) returns; it is a {type(op).__name__}."
+        f"optimizer.apply_gradients(grads) returns; it is {a_kind(op)}."
         f"{cure if is_keras(op) else ''}"
     )
 
@@ -205,15 +205,14 @@ def _check_tensors(value: object, what: str) -> None:
         return
     if not isinstance(value, (dict, Mapping)):
         raise DefinitionError(
-            f"EstimatorSpec: {what} must be a tensor or a dict of tensors; it is a "
-            f"{type(value).__name__}."
+            f"EstimatorSpec: {what} must be a tensor or a dict of tensors; it is {a_kind(value)}."
         )
     if not value:
         raise DefinitionError(f"EstimatorSpec: {what} is an empty dict.")
     for name, item in value.items():
         if not isinstance(item, Tensor):
             raise DefinitionError(
-                f"EstimatorSpec: {what}['{name}'] must be a tensor; it is a {type(item).__name__}."
+                f"EstimatorSpec: {what}['{name}'] must be a tensor; it is {a_kind(item)}."
             )
 
 
@@ -233,7 +232,7 @@ def _check_metric(name: str, op: object, what: str) -> None:
         )
         raise DefinitionError(
             f"EstimatorSpec: {what}['{name}'] must be a metric of dovetail.metrics or a tensor; it "
-            f"is a {type(op).__name__}.{hint}"
+            f"is {a_kind(op)}.{hint}"
         )
 
 

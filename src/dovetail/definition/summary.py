@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from dovetail.errors import DefinitionError
+from dovetail.errors import DefinitionError, a_kind
 from dovetail.layers.store import current_frame
 
 KINDS = ("scalar", "image", "histogram", "text")
@@ -34,15 +34,13 @@ def text(name: str, tensor: str) -> None:
     import torch
 
     if not isinstance(tensor, str):
-        raise DefinitionError(
-            f"summary.text('{name}', ...) takes a text; it got a {type(tensor).__name__}."
-        )
+        raise DefinitionError(f"summary.text('{name}', ...) takes a text; it got {a_kind(tensor)}.")
     _record("text", name, torch.tensor(list(tensor.encode()), dtype=torch.uint8))
 
 
 def _record(kind: str, name: str, tensor: Tensor) -> None:
     if not isinstance(tensor, Tensor):
         raise DefinitionError(
-            f"summary.{kind}('{name}', ...) takes a tensor; it got a {type(tensor).__name__}."
+            f"summary.{kind}('{name}', ...) takes a tensor; it got {a_kind(tensor)}."
         )
     current_frame().summaries[f"{kind}/{name}"] = tensor.detach()

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dovetail.errors import DefinitionError
+from dovetail.errors import DefinitionError, a_kind
 from dovetail.layers.calls import call_site
 
 IMAGES = "[batch, height, width, channels]"
@@ -93,7 +93,7 @@ def _refusal(
         names = ", ".join(repr(str(name)) for name in inputs)
         return DefinitionError(f"{start}a dict. Pass one of its tensors: {names}.")
     if not isinstance(inputs, Tensor):
-        return DefinitionError(f"{start}a {type(inputs).__name__}.")
+        return DefinitionError(f"{start}{a_kind(inputs)}.")
     have = list(inputs.shape)
     if inputs.dim() != rank if rank is not None else inputs.dim() < 2:
         cure = ""

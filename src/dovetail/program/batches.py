@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dovetail.errors import DataError
+from dovetail.errors import DataError, a_kind
 
 
 def mapped(value: Any, function: Callable[[Tensor], Any]) -> Any:
@@ -50,7 +50,7 @@ def as_tensors(value: Any, device: torch.device, what: str) -> Any:
         return torch.as_tensor(array).to(device, non_blocking=True)
     except (TypeError, ValueError) as error:
         raise DataError(
-            f"{what} is a {type(value).__name__} that can't be made a tensor: {error}. Features "
+            f"{what} is {a_kind(value)} that can't be made a tensor: {error}. Features "
             "and labels are tensors, arrays, or dicts of them, batch first."
         ) from error
 

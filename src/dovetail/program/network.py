@@ -16,7 +16,7 @@ from dovetail.definition.optimizers import TrainOp
 from dovetail.definition.schedule_epochs import EpochLength
 from dovetail.definition.signature import Matched, where
 from dovetail.definition.spec import EstimatorSpec
-from dovetail.errors import DefinitionError
+from dovetail.errors import DefinitionError, a_kind
 from dovetail.layers.keras.variables import KerasGroup
 from dovetail.layers.normalization import BatchNorm
 from dovetail.layers.store import Store, enter, leave
@@ -132,7 +132,7 @@ class Network(Store):
         mode = self.mode
         if not isinstance(spec, EstimatorSpec):
             raise DefinitionError(
-                f"model_fn returned a {type(spec).__name__} in {ModeKeys(mode).name} mode; it must "
+                f"model_fn returned {a_kind(spec)} in {ModeKeys(mode).name} mode; it must "
                 "return dovetail.EstimatorSpec(mode, ...)."
             )
         if spec.mode != mode:

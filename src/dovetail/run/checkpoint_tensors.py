@@ -15,7 +15,7 @@ from typing import cast
 
 import torch
 
-from dovetail.errors import CheckpointError
+from dovetail.errors import CheckpointError, a_kind
 from dovetail.run.tensor_file import DTYPES
 
 
@@ -171,7 +171,7 @@ def encode(key: str, value: object, tensors: dict[str, torch.Tensor]) -> object:
     if callable(item) and getattr(value, "shape", None) == ():
         return encode(key, item(), tensors)
     raise CheckpointError(
-        f"{key} is a {type(value).__name__}, which a checkpoint cannot hold. It holds tensors, "
+        f"{key} is {a_kind(value)}, which a checkpoint cannot hold. It holds tensors, "
         "numbers, text, None, and lists, tuples and dicts of them: store it as one of these."
     )
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from dovetail.errors import ParamsError, nearest
+from dovetail.errors import ParamsError, a_kind, nearest
 from dovetail.run.warm_start import WarmStart
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -277,8 +277,7 @@ def _checked(name: str, value: Any) -> Any:
         fits = kind is bool
     if not fits:
         raise ParamsError(
-            f"RunConfig: {name} must be of type {kind.__name__}; it is {value!r}, a "
-            f"{type(value).__name__}."
+            f"RunConfig: {name} must be of type {kind.__name__}; it is {value!r}, {a_kind(value)}."
         )
     if kind in (int, float):
         value = kind(value)
@@ -330,5 +329,5 @@ def _warm_start(value: Any) -> Any:
         return value
     raise ParamsError(
         "RunConfig: warm_start_from must be the path of a checkpoint or model_dir, or a "
-        f"dovetail.WarmStart; it is {value!r}, a {type(value).__name__}."
+        f"dovetail.WarmStart; it is {value!r}, {a_kind(value)}."
     )

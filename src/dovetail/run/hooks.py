@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from dovetail.errors import ParamsError, nearest
+from dovetail.errors import ParamsError, a_kind, nearest
 from dovetail.program.program import Program
 
 if TYPE_CHECKING:
@@ -252,7 +252,7 @@ def _keras(one: Any) -> str:
 
 def _listed(given: Iterable[Any] | None, argument: str) -> tuple[Any, ...]:
     if given is not None and not isinstance(given, Iterable):
-        raise ParamsError(f"{argument} must be a list; it is a {type(given).__name__}.")
+        raise ParamsError(f"{argument} must be a list; it is {a_kind(given)}.")
     return tuple(given or ())
 
 

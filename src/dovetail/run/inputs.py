@@ -22,7 +22,7 @@ from dovetail.data.records import Records
 from dovetail.definition.definition import Definition
 from dovetail.definition.modes import ModeKeys
 from dovetail.definition.signature import Matched, where
-from dovetail.errors import DataError, DefinitionError
+from dovetail.errors import DataError, DefinitionError, a_kind
 from dovetail.run.flow_input import FlowInput
 from dovetail.run.iterable_input import IterableInput, Unpositioned
 from dovetail.run.pairs import split_pair
@@ -162,7 +162,7 @@ def open_input(
         source = [source]  # one batch, as an input_fn of TensorFlow 1 would return it
     if not isinstance(source, Iterable) or isinstance(source, (Mapping, Tensor)):
         raise DataError(
-            f"{name} returned a {type(source).__name__}. It must return an iterable of "
+            f"{name} returned {a_kind(source)}. It must return an iterable of "
             "(features, labels), such as a list, a generator or a torch DataLoader, a path to "
             "records, a Dataset or a Pipeline."
         )

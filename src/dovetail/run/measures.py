@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dovetail.definition.metrics import MetricSet, from_value
 from dovetail.definition.modes import ModeKeys
-from dovetail.errors import DefinitionError
+from dovetail.errors import DefinitionError, a_kind
 from dovetail.program.network import Statics
 from dovetail.program.program import Program
 from dovetail.run.summaries import SummaryWriter
@@ -29,7 +29,7 @@ class HostCall:
         result = self.function(*[tensor.detach().cpu() for tensor in output["host_call"]])
         if not isinstance(result, Mapping):
             raise DefinitionError(
-                f"The function of host_call returned a {type(result).__name__}; it must return a "
+                f"The function of host_call returned {a_kind(result)}; it must return a "
                 "dict of name -> metric or tensor, as eval_metric_ops."
             )
         for name in ("loss", "global_step"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dovetail.errors import DataError
+from dovetail.errors import DataError, a_kind
 
 
 def split_pair(item: Any, name: str, *, labelled: bool) -> tuple[Any, Any]:
@@ -24,6 +24,6 @@ def split_pair(item: Any, name: str, *, labelled: bool) -> tuple[Any, Any]:
     if len(item) == 1:  # what a DataLoader over a TensorDataset of one tensor gives
         return item[0], None
     raise DataError(
-        f"{name} gave a {type(item).__name__} of {len(item)} items for a batch; it must give "
+        f"{name} gave {a_kind(item)} of {len(item)} items for a batch; it must give "
         "(features, labels). Put several features into one dict."
     )

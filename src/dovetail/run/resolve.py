@@ -11,7 +11,7 @@ from typing import Any
 from dovetail.definition.definition import Definition
 from dovetail.definition.hparams import HParams
 from dovetail.definition.optimizer_section import run_settings
-from dovetail.errors import ParamsError
+from dovetail.errors import ParamsError, a_kind
 from dovetail.run.config import ALIASES, FIELDS, RunConfig
 from dovetail.run.warm_start import WarmStart
 
@@ -98,7 +98,7 @@ def resolve(
         take(HParams.from_file(params_file), f"params file {params_file}")
     if params is not None:
         if not isinstance(params, Mapping):
-            raise ParamsError(f"params must be HParams or a dict; it is a {type(params).__name__}.")
+            raise ParamsError(f"params must be HParams or a dict; it is {a_kind(params)}.")
         take(params, "Python call")
     for text in settings:
         key, equals, value = text.partition("=")
@@ -168,7 +168,7 @@ def _config(
             f"params.runconfig must hold settings of a run by name; it is {section!r}."
         )
     if config is not None and not isinstance(config, RunConfig):
-        raise ParamsError(f"config must be a RunConfig; it is a {type(config).__name__}.")
+        raise ParamsError(f"config must be a RunConfig; it is {a_kind(config)}.")
     stated: list[tuple[str, str, Any]] = []  # (origin, name, value)
     for key, value in (section or {}).items():
         if key not in NOT_OF_CONFIG and value is not None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dovetail.errors import ParamsError
+from dovetail.errors import ParamsError, a_kind
 from dovetail.run.exporters import Exporter, checked_exporters
 from dovetail.run.hooks import Hook, SavingListener, checked_hooks, checked_listeners
 
@@ -105,7 +105,7 @@ def checked_specs(given: EvalSpec | Sequence[EvalSpec]) -> tuple[EvalSpec, ...]:
         if not isinstance(spec, EvalSpec):
             raise ParamsError(
                 f"What is evaluated must be a dovetail.EvalSpec or a list of such; there is "
-                f"{spec!r}, a {type(spec).__name__}."
+                f"{spec!r}, {a_kind(spec)}."
             )
     folders = [spec.folder for spec in specs]
     for folder in folders:

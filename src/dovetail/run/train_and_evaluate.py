@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dovetail.definition.modes import ModeKeys
-from dovetail.errors import ParamsError
+from dovetail.errors import ParamsError, a_kind
 from dovetail.run.estimator import Estimator
 from dovetail.run.evaluations import Evaluations as Evaluations
 from dovetail.run.specs import EvalSpec as EvalSpec
@@ -62,9 +62,7 @@ def train_and_evaluate(
         ("train_spec", train_spec, TrainSpec),
     ):
         if not isinstance(value, kind):
-            raise ParamsError(
-                f"{what} must be a dovetail.{kind.__name__}; it is a {type(value).__name__}."
-            )
+            raise ParamsError(f"{what} must be a dovetail.{kind.__name__}; it is {a_kind(value)}.")
     evaluations = evaluations_of(estimator, eval_spec)
     trained = estimator.train_run(
         train_spec.input_fn,
