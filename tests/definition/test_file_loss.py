@@ -196,6 +196,19 @@ def test_outputs_of_a_tuple_have_the_names_that_predictions_have(load):
     torch.testing.assert_close(program.eval_step({"x": X}, Y)["loss"], expected)
 
 
+def test_names_of_layers_are_no_names_of_a_keras_models_list_of_outputs(load):
+    model = (
+        "x = keras.Input((3,), name='x')\n"
+        "made = [keras.layers.Dense(1, name=name)(x) for name in ('c', 'r')]\n"
+        "model = keras.Model(x, made)\n"
+        "loss = {'c': keras.losses.Huber(), 'r': keras.losses.Huber()}"
+    )
+    message = refusal(load, model)
+    assert (
+        "no output 'c'. Its outputs are: output_0, output_1. To name them let the model" in message
+    )
+
+
 def test_a_function_gets_the_dict_of_outputs(load):
     program = built(
         load("def loss(output, labels): return F.cross_entropy(output['digit'], labels)", TWO),

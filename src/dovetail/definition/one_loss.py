@@ -126,9 +126,11 @@ def output_of(outputs: Mapping[str, Any], name: str, what: str) -> Any:
     """
     if name not in outputs:
         have = ", ".join(outputs)
+        unnamed = all(one == f"output_{i}" for i, one in enumerate(outputs))
+        cure = f" To name them let the model return a dict: {{'{name}': ..., ...}}."
         raise DefinitionError(
             f"{what}: the model has no output '{name}'.{nearest(name, outputs)} Its outputs are: "
-            f"{have}."
+            f"{have}.{cure if unnamed else ''}"
         )
     return outputs[name]
 
