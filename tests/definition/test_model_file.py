@@ -580,3 +580,9 @@ def test_process_may_leave_the_worker_out(write):
 
 def test_a_relative_import_is_refused_with_what_to_write(write):
     assert "write `import name`, without the dot" in refusal(write("from . import net\n" + GOOD))
+
+
+def test_a_setting_of_a_model_that_is_made_already_is_refused_with_the_cure(write):
+    definition = dovetail.load(write(changed("model = Net()", "model = Net()")))
+    with pytest.raises(ParamsError, match=r"'model\.width': model has no settings\. Let it be the"):
+        definition.set_text(definition.params.copy(), "model.width", "16")

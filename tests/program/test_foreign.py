@@ -180,3 +180,15 @@ def test_a_torch_parameter_of_a_keras_model_is_refused_with_what_keras_counts():
     message = refusal(model_fn)
     assert "'scale' (shape [3]), a torch parameter of the Keras Bare 'bare'" in message
     assert "self.add_weight(shape=..., name='scale')" in message
+
+
+def test_a_keras_model_made_outside_and_called_bare_is_told_of_layers_layer():
+    keras = pytest.importorskip("keras")
+    encoder = keras.Sequential([keras.layers.Dense(2), keras.layers.Dense(1)], name="encoder")
+
+    def model_fn(features, labels, mode):
+        loss = encoder(features).mean()
+        return dovetail.EstimatorSpec(mode, loss=loss, train_op=optimizers.SGD(0.1).minimize(loss))
+
+    with pytest.raises(DefinitionError, match=r"model made outside of it: layers\.layer\(the_mo"):
+        dovetail.build(model_fn, example=(torch.ones(2, 3), None), device="cpu")

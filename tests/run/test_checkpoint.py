@@ -8,6 +8,8 @@ import os
 import re
 import resource
 import shutil
+import sys
+import types
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -352,3 +354,15 @@ def test_what_was_found_good_is_not_read_again_until_it_changes(
     (path / FILES[0]).write_bytes(data[:-1] + b"!")
     with pytest.raises(CheckpointError, match="model.safetensors is damaged"):
         checkpoint.latest_good_path(tmp_path)
+
+
+def test_unnamed_keras_layers_of_a_second_model_are_told_of(monkeypatch: pytest.MonkeyPatch):
+    first = {"model.dense.bias": (3,), "model.dense_1.bias": (3,), "step": ()}
+    second = {"model.dense_1.bias": (3,), "model.dense_2.bias": (3,), "step": ()}
+    monkeypatch.setitem(sys.modules, "keras", types.ModuleType("keras"))
+    text = checkpoint.compare_names(second, first)
+    assert text is not None
+    assert text.splitlines()[-1].startswith("the names differ in their numbers alone: Keras counts")
+    other = checkpoint.compare_names({"model.dense_2.bias": (3,), "model.a": ()}, first)
+    assert other is not None
+    assert "numbers alone" not in other

@@ -120,6 +120,14 @@ class Definition:
 
         A value that exists keeps its type; a new one is read as YAML.
         """
+        head = dotted.partition(".")[0]
+        settable = head in params or self._may_add(head)
+        if head == "model" and self.way == "model file" and not settable:
+            raise ParamsError(
+                f"There is no hyperparameter '{dotted}': model has no settings. Let it be the "
+                "class (model = Net) or a function (def model(width=32)), with parameters that "
+                "have defaults."
+            )
         section, last = params, dotted
         while "." in last:
             head, _, rest = last.partition(".")

@@ -149,6 +149,8 @@ def _message(parameter: nn.Parameter, noted: Registrations) -> str:
             shown = whole if isinstance(module, nn.ParameterDict) else module  # one of Keras'
             kind = f"torch.nn.{kind}" if getattr(nn, kind, None) is type(whole) else kind
             cure = f"Write layers.layer({kind}, ...)(x) instead of {kind}(...)(x)."
+            if is_keras_layer(whole):
+                cure += " A Keras model made outside of it: layers.layer(the_model, name='...')(x)."
             if place.method is not None:
                 holder = place.method.split(".")[0]
                 cure = f"Make it in {holder}.__init__, as self.name = {kind}(...), and call that."

@@ -8,7 +8,9 @@ without Dovetail. Saving has two halves, so that the second can run beside the t
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -145,4 +147,18 @@ def compare_names(
     kinds = {"missing in the checkpoint": missing, "only in the checkpoint": extra}
     kinds["of another shape"] = other
     lines = [f"{kind} ({len(of)}): {some(of)}" for kind, of in kinds.items() if of]
+    if "keras" in sys.modules and _renumbered(expected, found):
+        lines.append(
+            "the names differ in their numbers alone: Keras counts unnamed layers on where a "
+            "notebook makes them again. Give the layers names, or make the model in a function"
+        )
     return "\n".join(lines) or None
+
+
+def _renumbered(expected: Iterable[str], found: Iterable[str]) -> bool:
+    one, other = set(expected), set(found)
+    missing, extra = (
+        sorted(re.sub(r"_\d+(?=\.|$)", "", name) for name in names)
+        for names in (one - other, other - one)
+    )
+    return bool(missing) and missing == extra
