@@ -101,6 +101,18 @@ def test_names_that_can_not_be_components_are_refused(names, said):
         type("Wrong", (Batch,), {"components": names})
 
 
+def test_what_it_has_is_listed_where_nothing_is_near():
+    with pytest.raises(AttributeError, match="no 'zzz'. Its components are images, labels"):
+        _ = digits().zzz
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_a_function_for_each_item_needs_the_name_of_a_component(count):
+    # With as many items as components the dict of these once passed for the items.
+    with pytest.raises(DataError, match="component='images'; it has images, labels"):
+        digits(count).apply(lambda value: value)
+
+
 def test_items_are_seen_through_their_batch():
     batch = digits()
     item = batch["n2"]
@@ -112,6 +124,8 @@ def test_items_are_seen_through_their_batch():
     assert item.data.keys() == {"images", "labels"}
     assert [one.id for one in batch] == ["n0", "n1", "n2", "n3"]
     assert batch[-1].id == "n3"
+    with pytest.raises(IndexError, match="4 items has none at position 4"):
+        _ = batch[4]
     with pytest.raises(AttributeError, match="Did you mean 'labels'"):
         _ = item.label
     with pytest.raises(AttributeError, match="Did you mean 'labels'"):

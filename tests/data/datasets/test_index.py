@@ -59,6 +59,11 @@ def test_repeated_ids_none_at_all_and_other_nonsense_are_refused(given, said):
         DatasetIndex(given)
 
 
+def test_an_id_that_does_not_equal_itself_is_refused():
+    with pytest.raises(DataError, match="item 1 is nan"):
+        DatasetIndex([1.0, float("nan"), float("nan")])
+
+
 def test_positions_of_several_ids_and_an_unknown_one():
     index = DatasetIndex(["ann", "bob", "eve"])
     assert index.get_pos(["eve", "ann"]).tolist() == [2, 0]

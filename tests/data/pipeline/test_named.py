@@ -1,5 +1,7 @@
 """Values that are named in a pipeline and looked up for each batch."""
 
+from typing import NamedTuple
+
 import numpy as np
 import pytest
 
@@ -17,6 +19,11 @@ from dovetail.data.pipeline.named import (
 )
 from dovetail.data.pipeline.pipeline import Pipeline
 from dovetail.errors import ParamsError
+
+
+class Pair(NamedTuple):
+    one: object
+    other: object
 
 
 class Named(Batch):
@@ -53,6 +60,7 @@ def test_what_is_in_lists_dicts_and_keywords_is_found_too():
     found = []
     data().p.init_variable("v", 7).keep(found, 1, n=Variable("v")).run(4)
     assert found == [(1, {"n": 7})]
+    assert got(Pair(Variable("v"), 2)) == [Pair(7, 2)]
     plain = [1, 2]
     assert resolved(plain, None, None) is plain  # pyright: ignore[reportArgumentType]
     assert not has_named("text")

@@ -212,6 +212,11 @@ def test_only_a_data_set_stands_on_the_right_of_the_arrow(thing):
         Pipeline() << thing
 
 
+def test_a_data_set_is_not_shifted_by_a_number():
+    with pytest.raises(TypeError, match=r"for >>: 'Dataset' and 'int'"):
+        numbers() >> 3
+
+
 def test_a_batch_class_that_does_not_fit_is_refused():
     with pytest.raises(UnknownActionError, match="Batch has no action 'add'"):
         Pipeline().add(1) << Dataset(3)
@@ -320,6 +325,8 @@ def test_a_filter_drops_batches_or_items():
     assert given_by(numbers(6).p.filter(lambda b: b.x < 3), 3) == [[0, 1, 2]]
     with pytest.raises(DataError, match="True or False"):
         numbers(6).p.filter(lambda b: 3).run(2)
+    with pytest.raises(ParamsError, match="filter takes a function of the batch; got None"):
+        numbers(6).p.filter(None)
 
 
 def test_functions_are_called_with_the_batch():

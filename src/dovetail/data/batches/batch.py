@@ -151,6 +151,11 @@ class Batch(BaseActions, ModelActions, SeededItems):
 
     def column(self, component: str | None = None) -> Any:
         """Give a component (None: the nameless whole), and check that it has a value an item."""
+        if component is None and self.components:  # whose data is a dict, not a value an item
+            raise DataError(
+                f"{type(self).__name__} has its data by component: say which is meant, as in "
+                f"component='{self.components[0]}'; it has {', '.join(self.components)}."
+            )
         values = self.data if component is None else getattr(self, self._require(component))
         if values is None or not hasattr(values, "__len__") or len(values) != len(self):
             what = "data" if component is None else f"component '{component}'"
@@ -212,6 +217,11 @@ class Batch(BaseActions, ModelActions, SeededItems):
         if isinstance(key, str):
             return Item(self, self.get_pos(key))
         if isinstance(key, int | np.integer):
+            if not -len(self) <= key < len(self):
+                raise IndexError(
+                    f"This batch of {len(self)} items has none at position {key}. By a number "
+                    "items are found by their position; by their id with get(id)."
+                )
             return Item(self, range(len(self))[key])
         return self.subset(np.arange(len(self))[key])
 
@@ -228,6 +238,7 @@ class Batch(BaseActions, ModelActions, SeededItems):
         if name not in (self.components or ()):
             known = [one for one in dir(type(self)) if not one.startswith("_")]
             said = nearest(name, [*(self.components or ()), *known])
+            said = said or f" Its components are {', '.join(self.components or ()) or 'none'}."
             raise AttributeError(f"{type(self).__name__} has no '{name}'.{said}")
         if self._source is None or name not in self._source.names:
             raise NotLoadedError(

@@ -240,7 +240,9 @@ class Dataset:
 
     def __rshift__(self, other: Any) -> Any:
         """Bind a pipeline that has no data set yet: `dataset >> pipeline`."""
-        return other << self if hasattr(type(other), "__lshift__") else NotImplemented
+        # Numbers have an operator << too, which is another one.
+        bind = hasattr(type(other), "__lshift__") and hasattr(other, "steps")
+        return other << self if bind else NotImplemented
 
     def __len__(self) -> int:
         return len(self.index)

@@ -33,6 +33,8 @@ def unique_ids(index: Any) -> np.ndarray:
             raise DataError(
                 f"Ids of an index are unique; {one!r} comes at positions {first} and {at}."
             )
+        if one != one:  # no item could be found by it
+            raise DataError(f"Ids of an index equal themselves; item {at} is {one!r}.")
     ids.flags.writeable = False
     return ids
 

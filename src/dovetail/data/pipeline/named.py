@@ -175,7 +175,9 @@ def resolved(value: Any, batch: Any, pipeline: Held) -> Any:
     if isinstance(value, Named):
         return value.get(batch, pipeline)
     if isinstance(value, (list, tuple)) and any(map(has_named, value)):
-        return type(value)(resolved(one, batch, pipeline) for one in value)
+        found = [resolved(one, batch, pipeline) for one in value]
+        make = getattr(type(value), "_make", type(value))  # a named tuple takes its values apart
+        return make(found)
     if isinstance(value, dict) and any(map(has_named, value.values())):
         return {key: resolved(one, batch, pipeline) for key, one in value.items()}
     return value

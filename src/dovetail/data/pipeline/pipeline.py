@@ -11,7 +11,7 @@ from dovetail.data.batches.actions import UnknownActionError, actions_of, find_a
 from dovetail.data.pipeline.batch_steps import Timings
 from dovetail.data.pipeline.flow import Pass
 from dovetail.data.pipeline.models import DeclaredModel
-from dovetail.data.pipeline.named import Function
+from dovetail.data.pipeline.named import Function, Named
 from dovetail.data.pipeline.own_models import ModelsOfPipeline
 from dovetail.data.pipeline.own_variables import VariablesOfPipeline
 from dovetail.data.pipeline.parts import Live, overlaid
@@ -194,6 +194,8 @@ class Pipeline(RunningOfPipeline, ModelsOfPipeline, VariablesOfPipeline):
           predicate: a function of the batch (or a named value) that gives True or False for the
             batch, or an array [n] of them for its items.
         """
+        if not callable(predicate) and not isinstance(predicate, Named):
+            raise ParamsError(f"filter takes a function of the batch; got {predicate!r}.")
         return self._and(Filter(predicate))
 
     def update_variable(self, name: str, value: Any, mode: str = "set") -> Pipeline:
