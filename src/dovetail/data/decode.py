@@ -9,7 +9,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from dovetail.errors import DataError
 
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _MOST_THREADS = 16
+_TRIED = 3  # images whose sizes are looked at before many are decoded
 _JPEG = b"\xff\xd8\xff"
 
 
@@ -87,6 +88,48 @@ def decode_images(
     if failures:
         raise failures[0]
     return out.reshape(*out.shape[:3], channels)
+
+
+class FileBytes(Sequence[bytes]):
+    """The bytes of some files, each read when it is asked for.
+
+    Args:
+      paths: of the files.
+    """
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        self.paths = paths
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @overload
+    def __getitem__(self, index: int) -> bytes: ...
+    @overload
+    def __getitem__(self, index: slice) -> FileBytes: ...
+    def __getitem__(self, index: int | slice) -> bytes | FileBytes:
+        if isinstance(index, slice):
+            return FileBytes(self.paths[index])
+        with open(self.paths[index], "rb", buffering=0) as file:
+            return file.read()
+
+
+def decode_files(
+    paths: Sequence[str], size: tuple[int, int] | None = None, *, channels: int = 3
+) -> np.ndarray | None:
+    """Decode image files to pixels; see `decode_images`.
+
+    Returns:
+      uint8 [n, height, width, channels]; None if they are not of one size, or one of them can't
+      be decoded: then each is to be decoded by itself.
+    """
+    files = FileBytes(paths)
+    try:
+        if size is None and len({_plain_jpeg_shape(files[row]) for row in range(_TRIED)}) > 1:
+            return None
+        return decode_images(files, size, channels=channels)
+    except (DataError, OSError, IndexError):
+        return None
 
 
 def decode_image(

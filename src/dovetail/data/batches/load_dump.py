@@ -7,11 +7,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from dovetail.data.batches.inbatch import assembled, each
 from dovetail.data.batches.item_files import ENDINGS, file_of, read_item, write_item
 from dovetail.data.batches.tables import FORMATS, read_table, write_table
 from dovetail.data.datasets.files_index import FilesIndex
 from dovetail.data.datasets.preloaded import as_source
+from dovetail.data.decode import decode_files
 from dovetail.errors import DataError, nearest
 
 if TYPE_CHECKING:
@@ -128,6 +131,12 @@ def _load_items(
 ) -> None:
     kind = None if fmt is None else _format(fmt, "", _ITEM_FORMATS)
 
+    if len(names) == 1 or (not names and len(batch.components or ()) < 2):
+        pixels = _images(batch, path_of, kind, channels, size)
+        if pixels is not None:
+            _put(batch, (names or batch.components or (None,))[0], pixels)
+            return
+
     def one(id: Any) -> Any:
         return read_item(os.fspath(path_of(id)), kind, channels, size)
 
@@ -148,6 +157,24 @@ def _load_items(
         if lacking:
             raise DataError(f"The file of the item {lacking[0]!r} holds no array '{name}'.")
         _put(batch, name, assembled([item[name] for item in found]))
+
+
+def _images(
+    batch: Batch,
+    path_of: Callable[[Any], Any],
+    kind: str | None,
+    channels: int,
+    size: tuple[int, int] | None,
+) -> np.ndarray | None:
+    """Decode the items' images right into one array; None where that can't be done."""
+    try:
+        paths = [os.fspath(path_of(id)) for id in batch.indices.tolist()]
+    except DataError:
+        return None  # said of all items at once, by who tries each of them
+    image = kind == "image" or kind in ENDINGS["image"]
+    if not image and (kind or not all(path.lower().endswith(ENDINGS["image"]) for path in paths)):
+        return None
+    return decode_files(paths, size, channels=channels)
 
 
 def _load_table(
