@@ -3,14 +3,17 @@
 A rival is a function `module:name` that takes a folder and gives a `Work`. Frameworks set threads,
 allocators and signal handlers for the whole process, hence one process each; and the machine may
 be busier at one moment than at another, hence many short turns, one of each rival after the other.
+Between its turns a rival and its workers are stopped, so that none makes batches ahead meanwhile.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
 import pty
+import signal
 import statistics
 import subprocess
 import sys
@@ -77,7 +80,7 @@ class Started:
         environment = {**os.environ, **_QUIET, "DOVETAIL_BENCH_ANSWERS": str(theirs)}
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=out, stderr=out, pass_fds=[theirs], text=True,
-            env=environment,
+            env=environment, start_new_session=True,
         )  # fmt: skip
         os.close(out)
         os.close(theirs)
@@ -90,9 +93,11 @@ class Started:
           RuntimeError: the process failed; the message holds the last of what it wrote.
         """
         assert self._process.stdin is not None
+        self._signal(signal.SIGCONT)
         self._process.stdin.write(f"{what} {count}\n")
         self._process.stdin.flush()
         answer = self._answers.readline()
+        self._signal(signal.SIGSTOP)
         if not answer:
             self._process.wait()
             said = self._errors.read_text(errors="replace") if self._errors.exists() else ""
@@ -102,12 +107,18 @@ class Started:
     def close(self) -> None:
         """End the process."""
         assert self._process.stdin is not None
+        self._signal(signal.SIGCONT)
         self._process.stdin.close()
         try:
             self._process.wait(timeout=60)
         except subprocess.TimeoutExpired:
-            self._process.kill()
+            self._signal(signal.SIGKILL)
             self._process.wait()
+
+    def _signal(self, number: signal.Signals) -> None:
+        """Send a signal to the rival and to the processes that it has started."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, number)
 
     def _drain(self) -> None:
         assert self._screen is not None

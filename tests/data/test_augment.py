@@ -118,3 +118,19 @@ def test_the_functions_can_be_traced_whole():
     seeds = torch.from_numpy(SEEDS[:6].copy())
     traced = torch.compile(augmented, backend="eager", fullgraph=True)
     assert torch.equal(traced(batch, seeds), augmented(batch, seeds))
+
+
+@pytest.mark.parametrize("axis", ["horizontal", "vertical"])
+def test_large_images_are_mirrored_as_small_ones_are(axis):
+    images = np.random.default_rng(0).integers(0, 256, (6, 90, 80, 3), np.uint8)
+    seeds = np.arange(6)
+    flipped = random_flip(images, seeds, axis=axis)
+    turned = images[:, :, ::-1] if axis == "horizontal" else images[:, ::-1]
+    small = random_flip(images[:, :2, :2].copy(), seeds, axis=axis)
+    small_turned = (
+        images[:, :2, :2][:, :, ::-1] if axis == "horizontal" else images[:, :2, :2][:, ::-1]
+    )
+    chosen = [bool((one == other).all()) for one, other in zip(small, small_turned, strict=True)]
+    assert 0 < sum(chosen) < 6
+    for at, one in enumerate(chosen):
+        np.testing.assert_array_equal(flipped[at], turned[at] if one else images[at])

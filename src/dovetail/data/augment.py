@@ -25,6 +25,7 @@ __all__ = ["integers", "random_crop", "random_flip", "uniform"]
 _AXES = {"horizontal": (2, 2 * STREAM), "vertical": (1, 3 * STREAM)}
 _TOPS, _LEFTS = 4 * STREAM, 5 * STREAM
 _FEW = 8  # channels
+_LARGE = 1 << 14  # bytes of an image, from which on images are mirrored one by one
 
 
 def random_flip(
@@ -60,8 +61,13 @@ def random_flip(
     dim, stream = _AXES[axis]
     chosen: Any = uniform(seeds, draw=stream + draw) < probability
     if isinstance(images, np.ndarray):
-        flipped = images.copy()
-        flipped[chosen] = _mirrored(images[chosen], dim)
+        if images[:1].nbytes < _LARGE:
+            flipped = images.copy()
+            flipped[chosen] = _mirrored(images[chosen], dim)
+            return flipped
+        flipped = np.empty_like(images)
+        for at, one in enumerate(chosen.tolist()):  # each is copied once, while it is at hand
+            flipped[at] = _mirrored(images[at : at + 1], dim)[0] if one else images[at]
         return flipped
     return images.flip(dim).where(chosen.reshape(-1, *[1] * (images.ndim - 1)), images)
 
