@@ -141,6 +141,11 @@ def test_an_image_that_cannot_be_decoded_is_named(pixels, bad):
         decode_images(files)
 
 
+def test_bytes_of_no_image_are_said_to_be_so():
+    with pytest.raises(DataError, match=r"the file holds no .* decoded \(no known format; 9 bytes"):
+        decode_image(b"not a png")
+
+
 def test_images_of_two_sizes_without_a_size_are_refused(pixels):
     files = [encoded(one) for one in pixels]
     files[30] = encoded(np.zeros((9, 5, 3), np.uint8))

@@ -137,7 +137,7 @@ def decode_image(
     size: tuple[int, int] | None = None,
     *,
     channels: int = 3,
-    where: str = "the image",
+    where: str = "the file",
 ) -> np.ndarray:
     """Decode one image, in the thread of the caller; see `decode_images`.
 
@@ -197,7 +197,8 @@ def _simplejpeg() -> Any:
 def _decoded(
     encoded: bytes, row: int, size: tuple[int, int] | None, mode: str, where: Callable[[int], str]
 ) -> np.ndarray:
-    from PIL import Image  # slow to import, and most records hold no encoded images
+    # Slow to import, and most records hold no encoded images.
+    from PIL import Image, UnidentifiedImageError
 
     if not isinstance(encoded, bytes | bytearray | memoryview):
         raise DataError(
@@ -220,8 +221,11 @@ def _decoded(
                 pixels = pixels.resize((size[1], size[0]), Image.Resampling.BILINEAR)
             return np.asarray(pixels)
     except Exception as error:  # a damaged file makes Pillow raise nearly anything
+        # Pillow's own text for it is the address of an object.
+        unknown = isinstance(error, UnidentifiedImageError)
+        why = "no known format" if unknown else f"{type(error).__name__}: {error}"
         raise DataError(
-            f"{where(row)} holds no image that can be decoded ({type(error).__name__}: {error}; "
+            f"{where(row)} holds no image that can be decoded ({why}; "
             f"{len(encoded)} bytes). Leave it out of the data, or mend it."
         ) from error
 

@@ -282,6 +282,20 @@ def test_models_survive_a_sum_and_two_different_ones_are_refused():
         one + other
 
 
+def test_what_a_model_is_given_survives_a_sum_too():
+    one = data().pipeline({"dyn": {"width": 1, "depth": 1}}).init_model("dyn", {"width": 2})
+    other = Pipeline(config={"dyn": {"seed": 3}}).init_model("dyn", {"depth": 4}).with_dynamic()
+    expected = {"width": 2, "depth": 4, "seed": 3}
+    assert found(one + other)[0].config == expected
+    assert found(other + one)[0].config == expected
+    assert found(other << Dataset(4, Modelled, preloaded={"x": np.arange(4)}))[0].config == {
+        "seed": 3,
+        "depth": 4,
+    }
+    with pytest.raises(ParamsError, match="config is a dict; got 3"):
+        Pipeline().init_model("dyn", 3)
+
+
 def test_a_dropped_pipeline_is_freed_with_its_models():
     train = data().p.with_dynamic().run(2, prefetch=2)
     inference = data().p.import_model("dyn", train).with_dynamic().run(2)

@@ -2,6 +2,7 @@
 
 import threading
 
+import numpy as np
 import pytest
 
 from dovetail.data.datasets.dataset import Dataset
@@ -23,6 +24,27 @@ def test_pipelines_made_from_one_template_share_no_variable():
     assert two.get_variable("losses") == template.get_variable("losses") == []
     assert not two.has_variable("more")
     assert (template + Pipeline()).get_variable("losses") == []
+
+
+def test_a_sum_does_not_lose_one_of_two_variables_of_one_name():
+    one = Pipeline().init_variable("losses", []).init_variable("made", init=list)
+    two = Pipeline().init_variable("losses", []).init_variable("made", init=list)
+    assert (one + two).get_variable("losses") == []
+    assert (one + one).get_variable("made") == []
+    for other in (
+        Pipeline().init_variable("losses", [1]),
+        Pipeline().init_variable("losses", 0),
+        Pipeline().init_variable("losses", np.zeros(2)),
+        Pipeline().init_variable("losses", init=list),
+    ):
+        with pytest.raises(ParamsError, match="Both pipelines declare a variable 'losses'"):
+            one + other
+        with pytest.raises(ParamsError, match="'losses', which begins differently"):
+            other + one
+    arrays = [Pipeline().init_variable("w", np.array(given)) for given in ([1, 2], [1, 2], [1, 3])]
+    assert (arrays[0] + arrays[1]).get_variable("w").tolist() == [1, 2]
+    with pytest.raises(ParamsError, match="begins differently"):
+        arrays[0] + arrays[2]
 
 
 def test_containers_are_copied_for_each_pipeline_and_other_objects_are_shared():

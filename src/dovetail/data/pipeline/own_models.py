@@ -29,6 +29,8 @@ class ModelsOfPipeline(PipelineParts):
         Raises:
           ParamsError: there is no such model, or several.
         """
+        if config is not None and not isinstance(config, Mapping):
+            raise ParamsError(f"init_model('{model}', config): config is a dict; got {config!r}.")
         method = find_model(self.batch_class, model)
         if method is None:
             known = models_of(self.batch_class)

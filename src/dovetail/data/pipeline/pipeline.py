@@ -98,7 +98,7 @@ class Pipeline(RunningOfPipeline, ModelsOfPipeline, VariablesOfPipeline):
             dataset=dataset,
             config=overlaid(self.config, other.config),
             steps=(*self.steps, *other.steps),
-            _declared=self._declared | other._declared,
+            _declared=_variables_together(self._declared, other._declared),
             _models=_together(self._models, other._models),
             _model_configs=overlaid(self._model_configs, other._model_configs),
             _lazy=self._lazy or other._lazy,
@@ -266,6 +266,19 @@ def _others(what: str, pipelines: tuple[Any, ...]) -> tuple[Pipeline, ...]:
                 "Bind it first: pipeline << dataset."
             )
     return pipelines
+
+
+def _variables_together(
+    one: Mapping[str, Declared], other: Mapping[str, Declared]
+) -> dict[str, Declared]:
+    for name in one.keys() & other.keys():
+        if not one[name].begins_as(other[name]):
+            raise ParamsError(
+                f"Both pipelines declare a variable '{name}', which begins differently "
+                f"({one[name]} and {other[name]}), and + would lose one of them. Call one of them "
+                "otherwise, or declare it once, in a template that both are made from."
+            )
+    return {**one, **other}
 
 
 def _together(

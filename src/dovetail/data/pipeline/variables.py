@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import copy
+import reprlib
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from dovetail.errors import ParamsError, nearest
 
@@ -35,6 +38,23 @@ class Declared:
             )
         if self.init is not None and self.default is not None:
             raise ParamsError("A variable begins with a default or with what init makes, not both.")
+
+    def __str__(self) -> str:
+        return reprlib.repr(self.default) if self.init is None else f"init={self.init!r}"
+
+    def begins_as(self, other: Declared) -> bool:
+        """Say whether another begins with the same value, as far as can be told."""
+        if self is other or (self.init is not None and self.init is other.init):
+            return True
+        if self.init is not None or other.init is not None:
+            return False
+        one, two = self.default, other.default
+        if one is two or type(one) is not type(two):
+            return one is two
+        try:
+            return np.array_equal(one, two) if isinstance(one, np.ndarray) else bool(one == two)
+        except Exception:  # a comparison of someone else's objects
+            return False
 
     def first(self) -> Any:
         """Give the value that a pipeline begins with."""
