@@ -101,6 +101,12 @@ def test_names_that_can_not_be_components_are_refused(names, said):
         type("Wrong", (Batch,), {"components": names})
 
 
+def test_a_method_that_would_hide_an_inherited_component_is_refused():
+    with pytest.raises(DefinitionError, match="'labels' can't be a component of Wrong"):
+        type("Wrong", (Digits,), {"labels": lambda self: self})
+    assert type("Fine", (Digits,), {"smooth": lambda self: self}).components == Digits.components
+
+
 def test_what_it_has_is_listed_where_nothing_is_near():
     with pytest.raises(AttributeError, match="no 'zzz'. Its components are images, labels"):
         _ = digits().zzz

@@ -68,6 +68,22 @@ class Rows(Batch):
         return self
 
     @action(use_lock="lock")
+    def alone(self, at_work, most):
+        return self.crowded(at_work, most)
+
+    @action(use_lock=True)
+    def all_alone(self, at_work, most):
+        return self.crowded(at_work, most)
+
+    @action
+    def crowded(self, at_work, most):
+        at_work.append(self.iteration)
+        time.sleep(0.005)
+        most.append(len(at_work))
+        at_work.remove(self.iteration)
+        return self
+
+    @action(use_lock="lock")
     def fail_holding_a_lock(self):
         raise LookupError("held")
 
@@ -237,6 +253,14 @@ def test_an_error_of_the_walk_comes_after_the_batches_before_it(depth):
     with pytest.raises(LookupError, match="no order"):
         found.extend(batches)  # ends at the error
     assert calls == [1, 1]
+
+
+@pytest.mark.parametrize(("steps", "together"), [("alone", 1), ("all_alone", 1), ("crowded", 2)])
+def test_a_lock_is_held_by_one_thread_at_a_time(steps, together):
+    at_work, most = [], []
+    getattr(rows().p, steps)(at_work, most).run(1, prefetch=4)
+    assert len(most) == ITEMS
+    assert min(max(most), 2) == together
 
 
 @pytest.mark.parametrize("depth", [0, 1, 4])

@@ -62,6 +62,7 @@ class Batch(BaseActions, ModelActions, SeededItems):
         if "components" in vars(cls) and cls.components is not None:
             names = [cls.components] if isinstance(cls.components, str) else cls.components
             cls.components = tuple(names)
+        if cls.components is not None:  # inherited ones too: a method may have taken the name
             check_components(cls, cls.components)
 
     def __init__(
