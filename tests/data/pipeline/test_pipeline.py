@@ -365,7 +365,7 @@ def test_a_dropped_pipeline_is_freed():
 
 def test_a_progress_bar_counts_batches(capsys):
     assert len(list(numbers(6).p.gen_batch(2, bar=True))) == 3
-    assert "Batches" in capsys.readouterr().out
+    assert "Batches" in capsys.readouterr().err
 
 
 # What pipelines mean, read in plain Python: a list of functions of (array, draw a choice).

@@ -8,7 +8,7 @@ import weakref
 import numpy as np
 import pytest
 
-from dovetail.data.batches.actions import action
+from dovetail.data.batches.actions import SkipBatch, action
 from dovetail.data.batches.batch import Batch
 from dovetail.data.datasets.dataset import Dataset
 from dovetail.data.pipeline.model_methods import model
@@ -310,3 +310,20 @@ def test_models_are_described():
     pipeline = data().p.init_model("of_template").import_model("dyn", data().p)
     assert "model    of_template (static)" in pipeline.describe()
     assert "model    dyn (imported)" in pipeline.describe()
+
+
+def test_a_model_that_skips_its_batch_is_an_error():
+    class Skipping(Batch):
+        components = ("x",)
+
+        @model
+        def net(self):
+            raise SkipBatch
+
+        @action(model="net")
+        def train(self, net):
+            return self
+
+    pipeline = Dataset(4, Skipping, preloaded=(np.arange(4),)).p.train()
+    with pytest.raises(ParamsError, match="raised while the model 'net' was built"):
+        pipeline.run(2)

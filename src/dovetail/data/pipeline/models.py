@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from dovetail.data.batches.actions import SkipBatch
 from dovetail.data.pipeline.model_methods import ModelMethod, find_model, models_of
 from dovetail.errors import ParamsError, nearest
 
@@ -115,6 +116,11 @@ class Models:
             self._being_built.add(name)
             try:
                 built = method.build(batch, pipeline.model_config(name))
+            except SkipBatch:
+                raise ParamsError(
+                    f"SkipBatch was raised while the model '{name}' was built. An action may skip "
+                    "its batch; a model that can't be built would drop them all."
+                ) from None
             finally:
                 self._being_built.discard(name)
             self._built[name] = built

@@ -160,8 +160,10 @@ class RunningOfPipeline(PipelineParts):
 def _given(flow: Flow, bar: bool) -> Iterator[Batch]:
     with flow:
         if bar:
+            from rich.console import Console
             from rich.progress import track
 
-            yield from track(flow, "Batches", total=counted(flow))
+            shown = Console(stderr=True)
+            yield from track(flow, "Batches", total=counted(flow), console=shown)
         else:
             yield from flow
