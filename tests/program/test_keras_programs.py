@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -387,3 +388,25 @@ def test_what_a_file_sets_of_keras_holds_for_its_program_alone(tmp_path: Path):
         torch.float64
     )
     assert keras.config.floatx() == "float32"
+
+
+def test_settings_are_put_in_place_for_a_call_only_where_they_differ(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    counted = []
+    module = sys.modules["dovetail.layers.keras.layer"]
+    own = module.settings_set
+    monkeypatch.setattr(module, "settings_set", lambda wanted: counted.append(1) or own(wanted))
+    y = torch.zeros(2, dtype=torch.int64)
+    for text, dtype, expected in (
+        (MODEL, torch.float32, 0),
+        ("import keras\nkeras.config.set_floatx('float64')\n" + MODEL, torch.float64, 2),
+    ):
+        path = tmp_path / f"model_{expected}.py"
+        path.write_text(text)
+        batch = {"x": torch.zeros(2, 6, dtype=dtype)}
+        program = dovetail.build(path, example=(batch, y), device="cpu")
+        counted.clear()
+        for _ in range(2):
+            program.train_step(batch, y)
+        assert len(counted) == expected

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 Settings = tuple[Any, ...]
-"""floatx, epsilon, image_data_format, and the global dtype policy, None where none was set."""
+"""floatx, epsilon, image_data_format, and the global dtype policy; None where it is floatx."""
 
 _OF_KERAS: Settings = ("float32", 1e-7, "channels_last", None)
 _POLICY = "dtype_policy"
@@ -19,8 +19,10 @@ def settings_now() -> Settings | None:
     config = _config()
     if config is None:
         return None
-    policy = _state().get_global_attribute(_POLICY)
-    return (config.floatx(), config.epsilon(), config.image_data_format(), policy)
+    floatx, policy = config.floatx(), _state().get_global_attribute(_POLICY)
+    if policy is not None and policy.name == floatx:
+        policy = None  # which Keras makes of floatx when it is first asked for one
+    return (floatx, config.epsilon(), config.image_data_format(), policy)
 
 
 @contextmanager
@@ -54,11 +56,9 @@ class OwnSettings:
     def held(self) -> Iterator[None]:
         """Put them in place inside the block, note what it makes of them, and put others back."""
         kept = settings_now()
-        if self.settings is not None:
-            _set(self.settings)
-        elif kept is not None and kept[-1] is not None and kept[-1].name == kept[0]:
-            # The policy that Keras itself made of floatx would outlive a change of floatx.
-            _set((*kept[:-1], None))
+        if kept is not None:
+            # A policy that Keras has made of floatx would outlive a change of floatx.
+            _set(self.settings or kept)
         try:
             yield
         finally:
