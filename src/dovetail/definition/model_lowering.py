@@ -152,14 +152,12 @@ def _make_model(module: ModuleType, params: HParams) -> nn.Module:
         raise DefinitionError(
             f"model: {where(model)} returned {what}; it must return a torch or Keras model.{cure}"
         )
-    if not isinstance(model, type) and sys.getrefcount(made) > _HELD_HERE_ALONE:
+    held_here_alone = nn.Identity()  # how Python counts what a variable holds differs by version
+    if not isinstance(model, type) and sys.getrefcount(made) > sys.getrefcount(held_here_alone):
         # Somebody else holds it too, a module that the file imports as a rule: training must not
         # change what is theirs.
         made = copied(made) if is_keras_layer(made) else copy.deepcopy(made)
     return made
-
-
-_HELD_HERE_ALONE = 2  # by the variable, and by the call that counts
 
 
 def _as_predictions(output: Any) -> dict[str, Tensor]:
